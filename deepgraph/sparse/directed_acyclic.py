@@ -1,0 +1,338 @@
+"""`MaskedDeepDAN`: a network whose neurons form any directed acyclic graph."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import torch
+from torch import Tensor
+
+from deepgraph.errors import ArgumentError, TooLargeError
+from deepgraph.graph import CachedLayeredGraph
+from deepgraph.graph.edge_set import EdgeSet
+from deepgraph.graph.node_table import NodeTable
+from deepgraph.kernels.masked import MASKED_LIMIT
+from deepgraph.kernels.plan import choose_storage
+from deepgraph.priors.densities import edge_budget
+from deepgraph.sparse.build import check_density, random_layer
+from deepgraph.sparse.engine import Engine, Part
+from deepgraph.sparse.initialisation import draw_weights
+from deepgraph.sparse.layer import EdgeLayer
+from deepgraph.sparse.linear import bipartite_nodes
+from deepgraph.sparse.module import BiasColumn, GraphModule, Size, flat_size, float_dtype
+from deepgraph.sparse.normed import NormedEngine
+from deepgraph.sparse.randomness import Seed, root_seed, torch_stream
+from deepgraph.sparse.structure import Structure, assemble
+from deepgraph.sparse.values import Addresses
+
+__all__ = ["MaskedDeepDAN"]
+
+DEEP = 100
+
+
+def dag_addresses(structure: Structure) -> Addresses:
+    """Return the addresses of pairs in the flat masked layout: one (stage width, earlier nodes) block a stage."""
+    order = np.argsort(structure.stage, kind="stable")
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    starts = np.searchsorted(structure.stage[order], np.unique(structure.stage))
+    begin = starts[np.searchsorted(starts, rank, side="right") - 1]
+    width = np.diff(np.append(starts, len(order)))
+    block = np.concatenate([[0], np.cumsum(width * starts)])
+    row = block[np.searchsorted(starts, rank, side="right") - 1] + (rank - begin) * begin
+    return Addresses(row, rank, (int(block[-1]),))
+
+
+class MaskedDeepDAN(GraphModule):
+    """A network on a directed acyclic graph: `a_v = act(b_v + sum over edges (u, v) of w_uv a_u)`.
+
+    A stem joins the input to the structure's inputs and a head joins its outputs to the output. To compile a graph as
+    it is, without stem and head, use `MaskedDeepDAN.from_graph`.
+
+    Parameters
+    ----------
+    size_input, size_output : int or shape
+        Shapes are flattened.
+    structure : CachedLayeredGraph or nx.DiGraph
+        Copied. An undirected graph is an error: orient it with `deepgraph.from_networkx`.
+    use_layer_norm : bool
+        Normalise the sums of each stage of the structure before the activation.
+    activation : str
+        Of every neuron without an own `activation`; the output is linear.
+    stem_density, head_density : float
+        Edges over pairs of the stem and the head, in (0, 1].
+    init : {"fan_in", "xavier", "torch"}
+        For the edges, unless the structure has a column `weight`.
+    storage : {"auto", "csr", "masked"}
+        Of the structure. Stem and head choose by their density where it is "auto".
+    seed : int, Generator or None
+    device, dtype
+        As in torch.
+
+    Raises
+    ------
+    StructureError, CycleError
+        If the structure is empty, has a cycle, weights that are not finite, or a role or reduction unknown here.
+    ArgumentError
+        If a size, a density, `init` or `activation` is not valid.
+
+    Warns
+    -----
+    UserWarning
+        If the structure has fewer inputs or outputs than `size_output`, or more than 100 layers: it is a bottleneck.
+
+    Examples
+    --------
+    >>> import deepgraph as dg
+    >>> model = MaskedDeepDAN(4, 2, dg.priors.random_layered([5, 6, 4], 0.5, seed=0), seed=0)
+    >>> model(torch.zeros(5, 4)).shape, model.graph.number_of_edges(), model.num_edges
+    (torch.Size([5, 2]), 27, 55)
+    """
+
+    def __init__(
+        self,
+        size_input: Size,
+        size_output: Size,
+        structure: nx.DiGraph[Any],
+        use_layer_norm: bool = False,
+        *,
+        activation: str = "relu",
+        bias: bool = True,
+        stem_density: float = 1.0,
+        head_density: float = 1.0,
+        init: str = "fan_in",
+        storage: str = "auto",
+        seed: Seed = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        n_in, n_out = flat_size(size_input, "size_input"), flat_size(size_output, "size_output")
+        facts = Structure.of(structure, activation, linear_outputs=False)
+        _warn_bottleneck(facts, n_out)
+        root, dtype = root_seed(seed), float_dtype(dtype)
+        options: dict[str, Any] = {"bias": bias, "init": init, "dtype": dtype, "device": device, "seed": root}
+        first, last = facts.distinct("inputs"), facts.distinct("outputs")
+        stem = edge_budget(n_in * len(first), check_density(stem_density, "stem_density"))
+        head = edge_budget(len(last) * n_out, check_density(head_density, "head_density"))
+        outer = {"storage": self._check_storage(storage), **options}
+        self.stem: EdgeLayer | None = random_layer((n_in, len(first)), stem, activation, "stem", path=0, **outer)
+        self.core = _core(facts, storage="csr" if use_layer_norm else storage, path=1, **options)
+        self.head: EdgeLayer | None = random_layer((len(last), n_out), head, "identity", "head", path=2, **outer)
+        self._finish(facts, {
+            "size_input": n_in, "size_output": n_out, "use_layer_norm": bool(use_layer_norm), "bias": bool(bias),
+            "stem_density": float(stem_density), "head_density": float(head_density), "init": init,
+        }, activation, storage, dtype)  # fmt: skip
+        if use_layer_norm:
+            stages, widths = np.unique(facts.stage[~facts.is_input], return_counts=True)
+            self.norms = torch.nn.ModuleDict({
+                str(k): torch.nn.LayerNorm(int(n), device=device, dtype=dtype)
+                for k, n in zip(stages.tolist(), widths.tolist(), strict=True)
+            })  # fmt: skip
+        self._compile()
+
+    def _finish(self, facts: Structure, config: dict[str, Any], act: str, storage: str, dtype: torch.dtype) -> None:
+        self.structure_facts = facts
+        self.norms = torch.nn.ModuleDict()
+        self._config = {**config, "activation": act, "storage": storage, "dtype": str(dtype).removeprefix("torch.")}
+
+    @classmethod
+    def from_graph(
+        cls,
+        g: nx.DiGraph[Any],
+        *,
+        activation: str = "relu",
+        bias: bool = True,
+        init: str = "fan_in",
+        storage: str = "auto",
+        seed: Seed = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> MaskedDeepDAN:
+        """Return the module that computes the graph `g` itself: its inputs take x, its outputs are the result.
+
+        Parameters
+        ----------
+        g : CachedLayeredGraph or nx.DiGraph
+            Copied. Read where present: node columns `stage`, `role`, `bias`, `activation`; edge column `weight`;
+            graph attributes `inputs`, `outputs` (positions, repeats allowed) and `output_shape`. Without roles,
+            sources are inputs and sinks outputs. Outputs without an `activation` are linear. A node named twice in
+            `inputs` takes the sum of its columns.
+        activation, bias, init, storage, seed, device, dtype
+            As for the class. Weights are drawn only where `g` has none.
+
+        Raises
+        ------
+        StructureError, CycleError, MissingColumnError
+            If the graph is empty, has a cycle, lacks inputs or outputs, has weights on some edges only, weights
+            that are not finite, an edge into an input, or a role or reduction that is unknown.
+
+        Examples
+        --------
+        >>> g = CachedLayeredGraph.from_arrays([0, 1], [2, 2], weight=[2.0, -1.0])
+        >>> MaskedDeepDAN.from_graph(g)(torch.tensor([[3.0, 1.0]]))
+        tensor([[5.]], grad_fn=...)
+        """
+        self = cls.__new__(cls)
+        GraphModule.__init__(self)
+        facts = Structure.of(g, activation, linear_outputs=True)
+        dtype = float_dtype(dtype)
+        self.stem, self.head = None, None
+        self.core = _core(
+            facts, storage=cls._check_storage(storage), path=1, bias=bias, init=init, dtype=dtype, device=device,
+            seed=root_seed(seed),
+        )  # fmt: skip
+        self._finish(facts, {"bias": bool(bias), "init": init}, activation, storage, dtype)
+        self._compile()
+        return self
+
+    # -- computing --------------------------------------------------------------------------------------------------
+
+    def _make_engines(self) -> dict[str, Any]:
+        facts, core = self.structure_facts, self.core
+        nodes = facts.nodes()
+        if self.stem is None or self.head is None:
+            return {"graph": Engine([(core, 0, 0)], nodes, core.edges.storage)}
+        first, last = facts.distinct("inputs"), facts.distinct("outputs")
+        stem = bipartite_nodes(self.stem.edge_set.num_sources, len(first), 0)
+        stem["activation"][-len(first) :] = facts.activation[first]
+        head = bipartite_nodes(len(last), self.head.edge_set.num_targets, 0)
+        nodes.update(inputs=first, outputs=last)
+        return {
+            "stem": Engine([(self.stem, 0, self.stem.edge_set.num_sources)], stem, self.stem.edges.storage),
+            "structure": (
+                NormedEngine(core, facts, self.norms)
+                if len(self.norms)
+                else Engine([(core, 0, 0)], nodes, core.edges.storage)
+            ),
+            "head": Engine([(self.head, 0, len(last))], head, self.head.edges.storage),
+        }
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, size_output) for x (B, *size_input); of a compiled graph (B, *output_shape) for (B, I)."""
+        engines = list(self._engines.values())
+        width = len(engines[0].topology.inputs)
+        x = self._input(x, width, "x")
+        engines[0].check(x)
+        for engine in engines:
+            x = engine(x)
+        shape = self.structure_facts.output_shape
+        return x if shape is None or self.stem is not None else x.reshape(len(x), *shape)
+
+    # -- the graph --------------------------------------------------------------------------------------------------
+
+    def _graph_parts(self) -> tuple[NodeTable, list[Part], dict[str, Any]]:
+        facts = self.structure_facts
+        table = facts.table.copy()
+        columns = table.sync()
+        columns.arrays.pop("bias", None)
+        columns.present.pop("bias", None)
+        targets = [(self.core, np.flatnonzero(~facts.is_input))]
+        if self.stem is not None:
+            targets.append((self.stem, facts.distinct("inputs")))
+        columns.bound["bias"] = BiasColumn(table.count, targets)
+        return table, [(self.core, 0, 0)], dict(facts.attributes)
+
+    def generate_structure(self, include_input: bool = False, include_output: bool = False) -> CachedLayeredGraph:
+        """Return a free copy of the structure, on request with the input and output neurons and their edges.
+
+        Parameters
+        ----------
+        include_input : bool
+            Put the input neurons and the stem's edges before the structure.
+        include_output : bool
+            Put the head's edges and the output neurons behind it.
+
+        Returns
+        -------
+        CachedLayeredGraph
+            Nodes in the order input, structure, output, numbered from 0 where one of them was added; columns
+            `stage`, `role`, `bias`, `activation`, edge column `weight`.
+
+        Raises
+        ------
+        ArgumentError
+            If the model was compiled from a graph, which has its inputs and outputs already.
+
+        Examples
+        --------
+        >>> import deepgraph as dg
+        >>> model = MaskedDeepDAN(4, 2, dg.priors.random_layered([5, 6, 4], 0.5, seed=0), seed=0)
+        >>> model.generate_structure(include_input=True, include_output=True).number_of_edges()
+        55
+        """
+        if not (include_input or include_output):
+            return self.graph.copy()
+        if self.stem is None or self.head is None:
+            raise ArgumentError(
+                "generate_structure: expected a model with stem and head, got one compiled by from_graph, whose graph "
+                "has its inputs and outputs already; use model.graph"
+            )
+        facts = self.structure_facts
+        before = (self.stem, facts.distinct("inputs")) if include_input else None
+        behind = (self.head, facts.distinct("outputs")) if include_output else None
+        return assemble(self.graph, facts, before, behind)
+
+    def config(self) -> dict[str, Any]:
+        """Return what `from_config` needs to build the module: JSON values, and the graph under "structure"."""
+        return {**self._config, "structure": self.graph.copy()}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> MaskedDeepDAN:
+        """Return a model of the shape that `config()` described, with weights still to be loaded."""
+        options = dict(config)
+        graph, dtype = options.pop("structure"), getattr(torch, options.pop("dtype"))
+        if "size_input" not in options:
+            return cls.from_graph(graph, seed=0, dtype=dtype, **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            return cls(options.pop("size_input"), options.pop("size_output"), graph, seed=0, dtype=dtype, **options)
+
+
+def _core(
+    facts: Structure,
+    *,
+    storage: str,
+    path: int,
+    bias: bool,
+    init: str,
+    seed: int,
+    dtype: torch.dtype,
+    device: torch.device | str | None,
+) -> EdgeLayer:
+    """Return the layer of the structure's own edges; weights and biases are the graph's where it has them."""
+    edges = EdgeSet.from_pairs(
+        facts.src, facts.dst, facts.num_nodes, facts.num_nodes, name="graph", stage=facts.stage, closed=facts.is_input
+    )
+    drawn = draw_weights(edges, facts.activation, init, torch_stream(seed, path), dtype)
+    weight = drawn if facts.weight is None else torch.from_numpy(np.array(facts.weight)).to(dtype)
+    biases = torch.from_numpy(facts.bias[~facts.is_input]).to(device=device, dtype=dtype) if bias else None
+    if not bias and facts.bias.any():
+        raise ArgumentError("bias: expected True for a graph with biases, got False; set the node column 'bias' to 0")
+    addresses = None
+    if (choose_storage(edges.density) if storage == "auto" else storage) == "masked":
+        addresses = dag_addresses(facts)
+        size = addresses.shape[0] * torch.empty((), dtype=dtype).element_size()
+        if size > MASKED_LIMIT:
+            raise TooLargeError(
+                f"storage='masked': expected at most {MASKED_LIMIT / 2**30:.0f} GB of matrices, got "
+                f"{size / 2**30:.1f} GB for {facts.num_nodes} nodes; use storage='csr', "
+                f"which takes {8 * edges.num_edges / 2**20:.1f} MB"
+            )
+    return EdgeLayer(edges, weight.to(device), biases, addresses)
+
+
+def _warn_bottleneck(facts: Structure, size_output: int) -> None:
+    narrow = min(len(facts.distinct("inputs")), len(facts.distinct("outputs")))
+    depth = len(np.unique(facts.stage))
+    if narrow < size_output or depth > DEEP:
+        warnings.warn(
+            f"the structure has {len(facts.distinct('inputs'))} inputs, {len(facts.distinct('outputs'))} outputs and "
+            f"{depth} stages for {size_output} outputs of the model: such a net is a bottleneck and learns badly; "
+            "orient an undirected graph at random with deepgraph.from_networkx(G, seed=...)",
+            UserWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,142 @@
+"""`Engine`: computes a chain of edge layers as one operator, and follows their edits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deepgraph.errors import DtypeError, EditRefusedError, ShapeError, UnsupportedOperationError
+from deepgraph.graph.arrays import Array
+from deepgraph.graph.edge_set import EdgeSet
+from deepgraph.graph.history import EdgeEdit
+from deepgraph.kernels.operator import Program
+from deepgraph.kernels.topology import Topology
+from deepgraph.sparse.layer import EdgeLayer
+from deepgraph.sparse.values import EdgeValues
+
+__all__ = ["Engine", "Part"]
+
+Part = tuple[EdgeLayer, int, int]
+"""An edge layer, the position of its first source and the position of its first target."""
+
+
+def joined_pairs(parts: list[Part]) -> tuple[Array, Array, tuple[int, ...]]:
+    """Return `(src, dst, splits)` of all parts in positions of the whole."""
+    pairs = [layer.edge_set.pairs() for layer, _, _ in parts]
+    if len(parts) == 1 and parts[0][1:] == (0, 0):
+        return *pairs[0], (len(pairs[0][0]),)
+    src = [src + np.int32(row) for (src, _), (_, row, _) in zip(pairs, parts, strict=True)]
+    dst = [dst + np.int32(column) for (_, dst), (_, _, column) in zip(pairs, parts, strict=True)]
+    return np.concatenate(src), np.concatenate(dst), tuple(len(s) for s in src)
+
+
+class Engine:
+    """Runs the program of one topology over the parameters of its edge layers.
+
+    Parameters
+    ----------
+    parts : list of (EdgeLayer, first source, first target)
+        Rows ascend and do not overlap.
+    nodes : dict
+        What `Topology` takes besides edges: num_nodes, stage, inputs, outputs, activation, labels.
+    storage : {"csr", "masked"}
+    """
+
+    def __init__(self, parts: list[Part], nodes: dict[str, Any], storage: str) -> None:
+        self.parts, self.storage = parts, storage
+        src, dst, splits = joined_pairs(parts)
+        self.topology = Topology(src=src, dst=dst, splits=splits, **nodes)
+        self._program: Program | None = None
+        self._stale = False
+        self._placed: tuple[torch.device, torch.dtype] | None = None
+        self._armed = False
+        for layer, _, _ in parts:
+            layer.edges.owner = self
+            layer.edge_set.listen(self)
+
+    def program(self) -> Program:
+        """Return the program for the present edges, device and dtype of the parameters."""
+        weight = self.parts[0][0].weight
+        placed = (weight.device, weight.dtype)
+        if self._stale:
+            src, dst, splits = joined_pairs(self.parts)
+            self.topology = self.topology.with_edges(src, dst, splits)
+            if self._program is not None and self._placed == placed:
+                self._program.replace_topology(self.topology)
+            self._stale = False
+        if self._program is None or self._placed != placed:
+            layout = "layers" if weight.dim() == 2 else "flat"
+            self._program = Program(self.topology, self.storage, layout, weight.dtype, weight.device)
+            self._program.armed = self._armed
+            self._placed = placed
+        return self._program
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return the outputs (B, O) for x (B, I)."""
+        program = self.program()
+        weights = [layer.weight for layer, _, _ in self.parts]
+        return program(x, weights, self._bias(weights[0]))
+
+    def _bias(self, like: Tensor) -> Tensor:
+        biases = [layer.bias for layer, _, _ in self.parts]
+        if len(biases) == 1 and biases[0] is not None:
+            return biases[0]
+        if all(bias is None for bias in biases):
+            return like.new_zeros(self.topology.num_computed)
+        sizes = [layer.edge_set.num_targets for layer, _, _ in self.parts]
+        return torch.cat([like.new_zeros(n) if b is None else b for n, b in zip(sizes, biases, strict=True)])
+
+    def check(self, x: Any, name: str = "x") -> None:
+        """Raise unless x is a floating tensor (B, I) of the parameters' dtype and device."""
+        weight = self.parts[0][0].weight
+        if not isinstance(x, Tensor):
+            raise DtypeError(f"{name}: expected a torch.Tensor, got {type(x).__name__}")
+        if x.dtype != weight.dtype:
+            raise DtypeError(
+                f"{name}: expected dtype {weight.dtype} as the model's, got {x.dtype}; "
+                f"convert with x.to({weight.dtype}) or the model with model.to({x.dtype})"
+            )
+        width = len(self.topology.inputs)
+        if x.dim() != 2 or x.shape[1] != width:
+            raise ShapeError(f"{name}: expected shape (batch, {width}), got {tuple(x.shape)}")
+        if x.device != weight.device:
+            raise UnsupportedOperationError(f"{name}: expected device {weight.device} as the model's, got {x.device}")
+
+    # -- following edits --------------------------------------------------------------------------------------------
+
+    def edit_check(self, edge_set: EdgeSet, edit: EdgeEdit) -> None:
+        """Nothing to refuse here: the layer's values ask whether a backward is pending."""
+
+    def edit_done(self, edge_set: EdgeSet, edit: EdgeEdit) -> None:
+        """Rebuild the indexes at the next call; a backward of an earlier forward is refused from now on."""
+        self._stale = True
+        if self._program is not None:
+            self._program.outdate("the graph was edited")
+
+    def pending(self) -> bool:
+        """Return whether a forward waits for its backward."""
+        return self._program is not None and self._program.pending()
+
+    def arm(self, on: bool) -> None:
+        """Let the next backwards capture activations and gradients, or stop and forget them."""
+        self._armed = on
+        if self._program is not None:
+            self._program.armed = on
+            if not on:
+                self._program.captured.clear()
+
+    def factors(self, values: EdgeValues) -> tuple[Tensor, Tensor]:
+        """Return `(A, dZ)` of one layer's sources and targets; see `EdgeValues.factors`."""
+        captured = self._program.captured if self._program is not None else []
+        if not captured:
+            raise EditRefusedError(
+                f"{values.edge_set.name}: expected captured gradients, got none; call arm(), then forward and backward"
+            )
+        _, row, column = next(part for part in self.parts if part[0].edges is values)
+        edges = values.edge_set
+        sources = [a[row : row + edges.num_sources] for a, _ in captured]
+        targets = [dz[column : column + edges.num_targets] for _, dz in captured]
+        return torch.cat(sources, 1), torch.cat(targets, 1)

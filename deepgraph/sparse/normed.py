@@ -1,0 +1,153 @@
+"""`NormedEngine`: a directed acyclic graph with a layer norm between the sums and the activations of each stage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from deepgraph.errors import EditRefusedError
+from deepgraph.graph.edge_set import EdgeSet
+from deepgraph.graph.history import EdgeEdit
+from deepgraph.kernels.activations import activation
+from deepgraph.kernels.operator import Program
+from deepgraph.kernels.plan import Plan
+from deepgraph.kernels.topology import Topology
+from deepgraph.sparse.layer import EdgeLayer
+from deepgraph.sparse.structure import Structure
+from deepgraph.sparse.values import EdgeValues
+
+__all__ = ["NormedEngine"]
+
+
+class NormedEngine:
+    """Computes stage by stage, one linear program each, because a norm looks at a whole stage at once.
+
+    Slower than one operator for the whole graph: the cost per stage is that of several torch calls.
+
+    Parameters
+    ----------
+    layer : EdgeLayer
+        Of storage csr.
+    facts : Structure
+    norms : nn.ModuleDict
+        One norm a stage with computed nodes, by the number of the stage.
+    """
+
+    def __init__(self, layer: EdgeLayer, facts: Structure, norms: nn.ModuleDict) -> None:
+        self.layer, self.facts, self.norms = layer, facts, norms
+        self.order = np.lexsort((np.arange(facts.num_nodes), facts.stage))
+        self.rank = np.empty(facts.num_nodes, np.int64)
+        self.rank[self.order] = np.arange(facts.num_nodes)
+        bounds = np.flatnonzero(np.diff(facts.stage[self.order])) + 1
+        self.bounds = [0, *bounds.tolist(), facts.num_nodes]
+        self.bias_row = np.cumsum(~facts.is_input) - 1
+        self._steps: list[tuple[Program, Tensor, Tensor, Tensor]] | None = None
+        self._armed = False
+        layer.edges.owner = self
+        layer.edge_set.listen(self)
+
+    def _compile(self) -> list[tuple[Program, Tensor, Tensor, Tensor]]:
+        """Return for each stage its program, canonical rows of its edges, rows of its biases, its computed ranks."""
+        if self._steps is None:
+            src, dst = self.layer.edge_set.pairs()
+            u, v = self.rank[src], self.rank[dst]
+            steps = []
+            for begin, end in zip(self.bounds[:-1], self.bounds[1:], strict=True):
+                ranks = np.arange(begin, end)
+                ranks = ranks[~self.facts.is_input[self.order[ranks]]]
+                if not ranks.size:
+                    continue
+                rows = np.flatnonzero((v >= begin) & (v < end))
+                rows = rows[np.lexsort((v[rows], u[rows]))]
+                steps.append(self._step(begin, ranks, u[rows], v[rows], rows))
+            self._steps = steps
+        return self._steps
+
+    def _step(self, begin: int, ranks: Any, u: Any, v: Any, rows: Any) -> tuple[Program, Tensor, Tensor, Tensor]:
+        weight = self.layer.weight
+        target = begin + np.searchsorted(ranks, v)
+        topology = Topology(
+            num_nodes=begin + len(ranks),
+            src=u.astype(np.int32),
+            dst=target.astype(np.int32),
+            stage=np.repeat([0, 1], [begin, len(ranks)]).astype(np.int32),
+            inputs=np.arange(begin),
+            outputs=np.arange(begin, begin + len(ranks)),
+            activation=np.zeros(begin + len(ranks), np.uint8),
+        )
+        program = Program(topology, "csr", "flat", weight.dtype, weight.device)
+        program.armed = self._armed
+        bias = self.bias_row[self.order[ranks]]
+        return program, torch.from_numpy(rows), torch.from_numpy(bias), torch.from_numpy(ranks)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return the outputs (B, O) for x (B, I)."""
+        facts, weight, bias = self.facts, self.layer.weight, self.layer.bias
+        width = facts.num_nodes
+        ranks_in = torch.from_numpy(self.rank[facts.inputs]).to(x.device)
+        state = x.new_zeros(len(x), width).index_add(1, ranks_in, x)
+        codes = facts.activation[self.order]
+        for program, rows, bias_rows, ranks in self._compile():
+            begin = len(program.topology.inputs)
+            biases = weight.new_zeros(len(ranks)) if bias is None else bias[bias_rows.to(x.device)]
+            z = program(state[:, :begin].contiguous(), [weight[rows.to(x.device)]], biases)
+            stage = int(facts.stage[self.order[int(ranks[0])]])
+            z = self.norms[str(stage)](z)
+            a = torch.stack([activation(int(c)).forward(z[:, i]) for i, c in enumerate(codes[ranks])], 1) if (
+                len(np.unique(codes[ranks])) > 1
+            ) else activation(int(codes[int(ranks[0])])).forward(z)  # fmt: skip
+            state = state.index_copy(1, ranks.to(x.device), a)
+        return state[:, torch.from_numpy(self.rank[facts.outputs]).to(x.device)]
+
+    def program(self) -> NormedEngine:
+        """Return this engine, which offers a plan as a program does."""
+        return self
+
+    @property
+    def plan(self) -> Plan:
+        """The plans of the stages."""
+        steps = self._compile()
+        return Plan.join({f"stage {k}": program.plan for k, (program, *_) in enumerate(steps)})
+
+    def edit_check(self, edge_set: EdgeSet, edit: EdgeEdit) -> None:
+        """Nothing to refuse here: the layer's values ask whether a backward is pending."""
+
+    def edit_done(self, edge_set: EdgeSet, edit: EdgeEdit) -> None:
+        """Rebuild the stages at the next call; a backward of an earlier forward is refused from now on."""
+        for program, *_ in self._steps or ():
+            program.outdate("the graph was edited")
+        self._steps = None
+
+    def pending(self) -> bool:
+        """Return whether a forward waits for its backward."""
+        return self._steps is not None and any(program.pending() for program, *_ in self._steps)
+
+    def arm(self, on: bool) -> None:
+        """Let the next backwards capture activations and gradients, or stop and forget them."""
+        self._armed = on
+        for program, *_ in self._steps or ():
+            program.armed = on
+            if not on:
+                program.captured.clear()
+
+    def factors(self, values: EdgeValues) -> tuple[Tensor, Tensor]:
+        """Return `(A (N, B), dZ (N, B))`; see `EdgeValues.factors`."""
+        steps = self._steps or []
+        if not steps or not steps[-1][0].captured:
+            raise EditRefusedError(
+                "graph: expected captured gradients, got none; arm() before the forward and call backward()"
+            )
+        last = steps[-1][0]
+        batch = sum(a.shape[1] for a, _ in last.captured)
+        activity = self.layer.weight.new_zeros(self.facts.num_nodes, batch)
+        gradient = torch.zeros_like(activity)
+        begin = len(last.topology.inputs)
+        activity[:begin] = torch.cat([a[:begin] for a, _ in last.captured], 1)
+        for program, _, _, ranks in steps:
+            begin = len(program.topology.inputs)
+            gradient[ranks.to(gradient.device)] = torch.cat([dz[begin:] for _, dz in program.captured], 1)
+        position = torch.from_numpy(self.rank).to(activity.device)
+        return activity[position], gradient[position]

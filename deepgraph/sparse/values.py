@@ -1,0 +1,348 @@
+"""`EdgeValues`: the weights of one edge set inside one `nn.Parameter`.
+
+The parameter keeps its identity through every edit; what moves is the tensor in it. Storage `csr` keeps the values of
+edges only, in canonical order, with room at the end; `masked` keeps a dense tensor that is zero off the mask.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from deepgraph.errors import ArgumentError, EditRefusedError, ShapeError
+from deepgraph.graph.arrays import Array
+from deepgraph.graph.edge_set import EdgeSet
+from deepgraph.graph.history import EdgeEdit
+
+__all__ = ["Addresses", "EdgeValues", "edge_values", "follow"]
+
+
+def as_tensor(array: Array) -> Tensor:
+    """Return an array as a tensor; a read-only one is copied, since torch knows no read-only tensors."""
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+class Capturer(Protocol):
+    """What computes with an edge set: knows whether a backward is pending, and can capture growth factors."""
+
+    def pending(self) -> bool: ...
+    def arm(self, on: bool) -> None: ...
+    def factors(self, values: EdgeValues) -> tuple[Tensor, Tensor]: ...
+
+
+class Addresses:
+    """Where the pair (u, v) sits in a dense tensor: element `row[v] + column[u]`."""
+
+    def __init__(self, row: Array, column: Array, shape: tuple[int, ...]) -> None:
+        self.row, self.column, self.shape = row.astype(np.int64), column.astype(np.int64), shape
+
+    def __call__(self, src: Array, dst: Array) -> Array:
+        found: Array = self.row[dst] + self.column[src]
+        return found
+
+
+class EdgeValues:
+    """Binds the column `weight` of an edge set to a parameter.
+
+    Parameters
+    ----------
+    edge_set : EdgeSet
+    parameter : nn.Parameter
+        csr: (capacity,) with capacity >= E; masked: of `addresses.shape`.
+    addresses : Addresses, optional
+        Makes the storage `masked`.
+    """
+
+    def __init__(self, edge_set: EdgeSet, parameter: nn.Parameter, addresses: Addresses | None = None) -> None:
+        self.edge_set, self.parameter, self.addresses = edge_set, parameter, addresses
+        self.owner: Capturer | None = None
+        self.optimizers: list[weakref.ref[Any]] = []
+        self._index: tuple[int, Tensor] | None = None
+
+    @property
+    def storage(self) -> str:
+        """ "csr" or "masked"."""
+        return "csr" if self.addresses is None else "masked"
+
+    @property
+    def capacity(self) -> int:
+        """Edges that fit without a new tensor."""
+        return self.parameter.numel() if self.addresses is None else self.edge_set.num_admissible
+
+    def index(self) -> Tensor:
+        """Return the element (E,) of the flattened parameter that holds each canonical edge."""
+        if self.addresses is None:
+            return torch.arange(self.edge_set.num_edges, device=self.parameter.device)
+        if self._index is None or self._index[0] != self.edge_set.version:
+            flat = as_tensor(self.addresses(*self.edge_set.pairs()))
+            self._index = self.edge_set.version, flat
+        return self._index[1].to(self.parameter.device)
+
+    def _flat(self) -> Tensor:
+        return self.parameter.data.view(-1)
+
+    def values(self) -> Tensor:
+        """Return the weights (E,) in canonical order: a detached copy."""
+        if self.addresses is None:
+            return self._flat()[: self.edge_set.num_edges].clone()
+        return self._flat()[self.index()]
+
+    def set_values(self, values: Tensor) -> None:
+        """Write the weights (E,) in canonical order; ShapeError if there are not E."""
+        count = self.edge_set.num_edges
+        if values.shape != (count,):
+            raise ShapeError(f"{self.edge_set.name}: expected {count} weights, got shape {tuple(values.shape)}")
+        values = values.detach().to(self.parameter)
+        if self.addresses is None:
+            self._flat()[:count] = values
+        else:
+            self._flat()[self.index()] = values
+
+    def gradient(self) -> Tensor:
+        """Return the gradient (E,) of the present edges, in canonical order.
+
+        Raises
+        ------
+        EditRefusedError
+            If the parameter has no gradient.
+        """
+        if self.parameter.grad is None:
+            raise EditRefusedError(
+                f"{self.edge_set.name}: expected a gradient, got none; call backward() before the optimizer's step()"
+            )
+        return self.parameter.grad.view(-1)[self.index()]
+
+    # -- BoundColumn ----------------------------------------------------------------------------------------------
+
+    def read(self) -> Array:
+        """Return the weights (E,) as an array, a view of the parameter where that is possible."""
+        if self.addresses is None and self.parameter.device.type == "cpu" and self.parameter.dtype != torch.bfloat16:
+            found: Array = self._flat().numpy()[: self.edge_set.num_edges]
+            return found
+        values = self.values().cpu()
+        return values.float().numpy() if values.dtype == torch.bfloat16 else values.numpy()
+
+    def write(self, rows: Array | slice, values: Array) -> None:
+        """Store weights at canonical rows.
+
+        Raises
+        ------
+        EditRefusedError
+            Between a forward and its backward.
+        ArgumentError
+            If a weight is not finite.
+        """
+        values = np.asarray(values)
+        if not np.isfinite(values).all():
+            raise ArgumentError(
+                f"{self.edge_set.name}: expected finite weights, got NaN or infinity; nothing was changed"
+            )
+        self.check_idle("set weights")
+        at = self.index()[torch.as_tensor(rows) if not isinstance(rows, slice) else rows]
+        self._flat()[at] = torch.as_tensor(np.array(values)).to(self.parameter)
+
+    def follow(self, edit: EdgeEdit, gather: Array, grown: Array) -> None:
+        """Move values, gradient and optimizer state along an edit; grown edges take `grown` and zero state."""
+        new = torch.as_tensor(np.array(grown)).to(self.parameter)
+        old_shape, gradient = self.parameter.shape, self.parameter.grad
+        if self.addresses is None:
+            self._follow_values(edit, as_tensor(gather), new)
+        else:
+            self._follow_dense(edit, new)
+        self._index = None
+        for optimizer in self._alive():
+            optimizer.state[self.parameter] = {
+                key: self._moved(entry, edit, gather, old_shape)
+                for key, entry in optimizer.state[self.parameter].items()
+            }
+        if gradient is not None:
+            self.parameter.grad = self._moved(gradient, edit, gather, old_shape)
+
+    def _follow_values(self, edit: EdgeEdit, gather: Tensor, grown: Tensor) -> None:
+        data = self.parameter.data
+        room = data.numel()
+        if edit.num_after > room:
+            # An eighth more than needed, so that edges added one at a time do not copy everything each time.
+            room = edit.num_after + (edit.num_after - room) // 8
+        fresh = _gathered(data, gather, room)
+        fresh[as_tensor(edit.grown_rows).to(data.device)] = grown
+        if room == data.numel():
+            data.copy_(fresh)
+        else:
+            self._reallocate(fresh)
+
+    def _reallocate(self, fresh: Tensor) -> None:
+        """Give the parameter a tensor of another length."""
+        # autograd remembers the length for as long as any result of the parameter is alive; it forgets it only where
+        # the dtype changes, so the parameter passes through another one.
+        other = torch.float64 if fresh.dtype == torch.float32 else torch.float32
+        self.parameter.grad = None
+        self.parameter.data = fresh.new_empty(0, dtype=other)
+        self.parameter.data = fresh
+
+    def _follow_dense(self, edit: EdgeEdit, grown: Tensor) -> None:
+        flat = self._flat()
+        dropped, new = self._dense_rows(edit)
+        flat[dropped] = 0
+        flat[new] = grown
+
+    def _dense_rows(self, edit: EdgeEdit) -> tuple[Tensor, Tensor]:
+        if self.addresses is None:
+            raise EditRefusedError(f"{self.edge_set.name}: csr storage has no dense addresses")
+        return as_tensor(self.addresses(*edit.dropped)), as_tensor(self.addresses(*edit.grown))
+
+    def _moved(self, entry: Any, edit: EdgeEdit, gather: Array, old_shape: torch.Size) -> Any:
+        if not isinstance(entry, Tensor) or entry.shape != old_shape:
+            return entry
+        if self.addresses is None:
+            fresh = _gathered(entry, as_tensor(gather), self.parameter.numel())
+            return entry.copy_(fresh) if fresh.shape == entry.shape else fresh
+        for rows in self._dense_rows(edit):
+            entry.view(-1)[rows] = 0
+        return entry
+
+    # -- optimizers and growth --------------------------------------------------------------------------------------
+
+    def _alive(self) -> list[Any]:
+        found = [(ref, ref()) for ref in self.optimizers]
+        self.optimizers = [ref for ref, optimizer in found if optimizer is not None]
+        return [o for _, o in found if o is not None and self.parameter in o.state]
+
+    def reserve(self, edges: int) -> None:
+        """Make room for `edges` edges, so that the parameter keeps its length while a schedule adds edges."""
+        if self.addresses is None and edges > self.parameter.numel():
+            self.check_idle("make room")
+            old = self.parameter.shape
+            nothing = EdgeEdit(
+                dropped=(np.empty(0, np.int32), np.empty(0, np.int32)),
+                grown=(np.empty(0, np.int32), np.empty(0, np.int32)),
+                dropped_rows=np.empty(0, np.int64),
+                grown_rows=np.empty(0, np.int64),
+                num_before=self.edge_set.num_edges,
+            )
+            same = np.arange(self.edge_set.num_edges)
+            self._reallocate(_gathered(self.parameter.data, as_tensor(same), edges))
+            for optimizer in self._alive():
+                state = optimizer.state[self.parameter]
+                optimizer.state[self.parameter] = {k: self._moved(e, nothing, same, old) for k, e in state.items()}
+
+    def compact(self) -> None:
+        """Give the room at the end back; optimizer state of the parameter is moved along."""
+        if self.addresses is None and self.parameter.numel() > self.edge_set.num_edges:
+            self.check_idle("give room back")
+            count, old = self.edge_set.num_edges, self.parameter.shape
+            self._reallocate(self.parameter.data[:count].clone())
+            for optimizer in self._alive():
+                state = optimizer.state[self.parameter]
+                for key, entry in state.items():
+                    if isinstance(entry, Tensor) and entry.shape == old:
+                        state[key] = entry[:count].clone()
+
+    def pending(self) -> bool:
+        """Return whether a forward waits for its backward, during which edits are refused."""
+        return self.owner is not None and self.owner.pending()
+
+    def check_idle(self, what: str) -> None:
+        """Raise EditRefusedError between a forward and its backward."""
+        if self.pending():
+            raise EditRefusedError(
+                f"{self.edge_set.name}: cannot {what} between a forward and its backward; call backward() first, "
+                "delete the output, or evaluate under torch.no_grad(); nothing was changed"
+            )
+
+    def edit_check(self, edge_set: EdgeSet, edit: EdgeEdit) -> None:
+        """Refuse an edit while a backward is pending, or with weights that are not finite."""
+        self.check_idle("edit edges")
+
+    def edit_done(self, edge_set: EdgeSet, edit: EdgeEdit) -> None:
+        """Nothing is left to do: `follow` moved the values."""
+
+    def arm(self, on: bool = True) -> None:
+        """Let the next backwards capture what the gradients of absent edges are made of."""
+        if self.owner is not None:
+            self.owner.arm(on)
+
+    def disarm(self) -> None:
+        """Stop capturing and forget what was captured."""
+        self.arm(False)
+
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """Return `(A (n_src, B), dZ (n_tgt, B))` of the captured backwards, joined along the batch.
+
+        The gradient of any pair (u, v), edge or not, is `(A[u] * dZ[v]).sum()`.
+
+        Raises
+        ------
+        EditRefusedError
+            If nothing was captured.
+        """
+        if self.owner is None:
+            raise EditRefusedError(
+                f"{self.edge_set.name}: expected a module that computes with this edge set, got none"
+            )
+        return self.owner.factors(self)
+
+    def __repr__(self) -> str:
+        return f"EdgeValues({self.edge_set!r}, storage={self.storage!r}, capacity={self.capacity})"
+
+
+def _gathered(data: Tensor, gather: Tensor, room: int) -> Tensor:
+    """Return (room,): row `gather[i]` of `data` at i, 0 where that is -1 and in the room behind."""
+    fresh = data.new_zeros(room)
+    gather = gather.to(data.device)
+    kept = gather >= 0
+    fresh[: len(gather)][kept] = data[gather[kept]]
+    return fresh
+
+
+def edge_values(model: nn.Module) -> list[EdgeValues]:
+    """Return the edge values of a model and of all its submodules, in the order of its modules.
+
+    Examples
+    --------
+    >>> import deepgraph as dg
+    >>> [v.edge_set.num_edges for v in edge_values(dg.MaskedDeepFFN(4, 2, [3], density=0.5, seed=0))]
+    [6, 3]
+    """
+    found: dict[int, EdgeValues] = {}
+    for module in model.modules():
+        values = getattr(module, "edges", None)
+        if isinstance(values, EdgeValues):
+            found.setdefault(id(values), values)
+    return list(found.values())
+
+
+def follow(model: nn.Module, optimizer: Any) -> None:
+    """Let an optimizer's state follow the edits of a model's edges: kept edges keep theirs, grown edges start at zero.
+
+    Rewirers do this themselves. The optimizer is held weakly.
+
+    Parameters
+    ----------
+    model : nn.Module
+    optimizer : torch.optim.Optimizer
+
+    Raises
+    ------
+    ArgumentError
+        If the model has no edge sets.
+
+    Examples
+    --------
+    >>> import deepgraph as dg
+    >>> model = dg.MaskedDeepFFN(4, 2, [3], density=0.5, seed=0)
+    >>> follow(model, torch.optim.Adam(model.parameters()))
+    """
+    values = edge_values(model)
+    if not values:
+        raise ArgumentError(
+            f"expected a model with edge sets, got {type(model).__name__} without any; "
+            "build one with MaskedDeepFFN or MaskedDeepDAN"
+        )
+    for one in values:
+        if all(ref() is not optimizer for ref in one.optimizers):
+            one.optimizers.append(weakref.ref(optimizer))
