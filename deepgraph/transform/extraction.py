@@ -1,0 +1,229 @@
+"""`extract` and `estimate`: a model -> the graph of its neurons, or its size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from deepgraph.errors import ArgumentError, TooLargeError, UnsupportedOperationError
+from deepgraph.graph import CachedLayeredGraph
+from deepgraph.transform.calls import module_graph
+from deepgraph.transform.fusion import fuse as fuse_graph
+from deepgraph.transform.graphs import build_graph, program_graph, program_order
+from deepgraph.transform.trace import Trace, run_trace
+from deepgraph.transform.traced import reorder
+from deepgraph.transform.tracer import Settings
+
+__all__ = ["Estimate", "estimate", "extract"]
+
+_BYTES_PER_EDGE = 4 + 4 + 4 + 4 + 8
+"""Target, weight, parameter, entry, and a source while the graph is built."""
+_BYTES_PER_NODE = 8 + 4 + 4 + 4 * (12 + 8 + 16)
+"""Index, stage and bias; role, activation and module as text."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How large the graph of a model would be, before nodes are merged.
+
+    Parameters
+    ----------
+    nodes, edges : int
+        Counts of the trace; merging only makes them smaller.
+    bytes : int
+        Memory of the graph, in bytes.
+    order : int
+        The order that was asked for.
+    """
+
+    nodes: int
+    edges: int
+    bytes: int
+    order: int
+
+    def __str__(self) -> str:
+        """Return the size in one line."""
+        return f"order {self.order}: {self.nodes:,} nodes, {self.edges:,} edges, about {self.bytes / 2**20:,.1f} MiB"
+
+
+def extract(
+    model: Callable[..., Any],
+    *inputs: Any,
+    kwargs: Mapping[str, Any] | None = None,
+    order: int = 0,
+    threshold: float = 0.0,
+    density: float | None = None,
+    unknown: Literal["error", "dense"] = "error",
+    fuse: bool = True,
+    max_edges: int = 20_000_000,
+    batch_dim: int | None = 0,
+) -> CachedLayeredGraph:
+    """Return the graph of neurons that a model computes for one sample, found by following one forward pass.
+
+    The model runs in eval mode, without gradients; modes, buffers and random states are as before afterwards.
+
+    Parameters
+    ----------
+    model : callable
+        Any nn.Module, or a function of tensors.
+    *inputs : object
+        Arguments of the model; of every tensor among them, nested ones too, the first sample is used.
+    kwargs : mapping, optional
+        Keyword arguments of the model.
+    order : int
+        0: a node per element of an activation; 2: a node per call of a module.
+    threshold : float
+        Of weights without a declared support (a mask, a pattern, a program of ours) those with |w| <= threshold are no
+        edges; 0 or more.
+    density : float, optional
+        Fraction in (0, 1] of each such weight to keep instead, the largest by magnitude.
+    unknown : {"error", "dense"}
+        An operation without a rule is an error, or an all-to-all connection whose nodes are marked `approximate`.
+    fuse : bool
+        Whether to merge pointwise operations into the neurons they belong to (linear + batch norm + ReLU is one).
+    max_edges : int
+        Refuse beyond this many edges.
+    batch_dim : int or None
+        The dimension of the samples; None if the whole input is one sample.
+
+    Returns
+    -------
+    CachedLayeredGraph
+        Inputs first, unused ones too, then nodes as they were computed. Node columns `role`, `stage`, `bias`,
+        `activation`, `module` (path), and `reduce`, `approximate` where they say something. Edge columns `weight`,
+        `parameter` (index into ``graph.graph["parameters"]``, -1 none, -2 several, listed in
+        ``graph.graph["merged_entries"]``) and `entry` (index into the flattened parameter). In ``graph.graph``:
+        `inputs`, `outputs`, `output_shape`, `parameters`, `support` (the rule by which edges were chosen), `exact`
+        (whether the graph carries the function), `inexact` (why not), `input_dependent`.
+
+    Raises
+    ------
+    ArgumentError
+        If an argument is out of range or the inputs hold no tensor.
+    TooLargeError
+        If there are more than `max_edges` edges; the message holds the estimate.
+    UnsupportedOperationError
+        If an operation has no rule or mixes samples, or the order is not supported.
+
+    Examples
+    --------
+    >>> import torch
+    >>> model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.ReLU(), torch.nn.Linear(2, 1))
+    >>> graph = extract(model, torch.randn(1, 3))
+    >>> len(graph), graph.number_of_edges(), graph.node_column("activation").tolist()
+    (6, 8, ['identity', 'identity', 'identity', 'relu', 'relu', 'identity'])
+    """
+    _check(order, threshold, density, unknown, max_edges)
+    if order == 2:
+        return module_graph(model, inputs, kwargs, batch_dim)
+    settings = Settings(threshold, density, unknown, batch_dim)
+    trace = run_trace(model, inputs, kwargs, settings, max_edges)
+    if trace.collector.counting_only:
+        size = _estimate(trace.collector.num_nodes, trace.collector.num_edges, 0)
+        raise TooLargeError(
+            f"expected at most max_edges={max_edges:,} edges, got a model of {size}; raise max_edges, cut weights with "
+            "density= or threshold=, or extract(order=2), which has a node per module call"
+        )
+    graph = _graph_of(trace, fuse)
+    tracer = trace.tracer
+    graph.graph["output_shape"] = trace.output_shape
+    if len(trace.results) > 1:
+        graph.graph["output_shapes"] = [result.shape for result in trace.results]
+    graph.graph["order"] = 0
+    graph.graph["parameters"] = list(tracer.provenance.names)
+    graph.graph["support"] = "; ".join(tracer.supports) or "operation"
+    graph.graph["exact"] = not tracer.inexact and not tracer.input_dependent
+    graph.graph["inexact"] = list(tracer.inexact)
+    graph.graph["input_dependent"] = tracer.input_dependent
+    return graph
+
+
+def estimate(
+    model: Callable[..., Any],
+    *inputs: Any,
+    kwargs: Mapping[str, Any] | None = None,
+    order: int = 0,
+    threshold: float = 0.0,
+    density: float | None = None,
+    unknown: Literal["error", "dense"] = "error",
+    batch_dim: int | None = 0,
+) -> Estimate:
+    """Return how many nodes and edges `extract` would find, and the memory they would take, without building them.
+
+    Parameters
+    ----------
+    model, *inputs, kwargs, order, threshold, density, unknown, batch_dim
+        As for `extract`.
+
+    Raises
+    ------
+    ArgumentError, UnsupportedOperationError
+        As for `extract`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> estimate(torch.nn.Linear(100, 10), torch.randn(1, 100)).edges
+    1000
+    """
+    _check(order, threshold, density, unknown, 1)
+    if order == 2:
+        graph = module_graph(model, inputs, kwargs, batch_dim)
+        return _estimate(len(graph), graph.number_of_edges(), 2)
+    trace = run_trace(model, inputs, kwargs, Settings(threshold, density, unknown, batch_dim), 0)
+    return _estimate(trace.collector.num_nodes, trace.collector.num_edges, 0)
+
+
+def _estimate(nodes: int, edges: int, order: int) -> Estimate:
+    return Estimate(nodes, edges, nodes * _BYTES_PER_NODE + edges * _BYTES_PER_EDGE, order)
+
+
+def _check(order: int, threshold: float, density: float | None, unknown: str, max_edges: int) -> None:
+    if order == 1:
+        raise UnsupportedOperationError(
+            "expected order 0 (a node per neuron) or 2 (a node per module call), got order 1 (a node per channel), "
+            "which is not supported"
+        )
+    if order not in (0, 2):
+        raise ArgumentError(f"expected order 0 (a node per neuron) or 2 (a node per module call), got {order!r}")
+    if not threshold >= 0:
+        raise ArgumentError(f"expected threshold from 0, a magnitude of weights, got {threshold!r}")
+    if density is not None and not 0 < density <= 1:
+        raise ArgumentError(f"expected density in (0, 1], the fraction of each weight to keep, got {density!r}")
+    if density is not None and threshold > 0:
+        raise ArgumentError(
+            f"expected threshold or density, got both ({threshold!r} and {density!r}); pass one of them"
+        )
+    if unknown not in ("error", "dense"):
+        raise ArgumentError(f'expected unknown="error" or "dense", got {unknown!r}')
+    if max_edges < 1:
+        raise ArgumentError(f"expected max_edges from 1, got {max_edges!r}")
+
+
+def _graph_of(trace: Trace, fuse: bool) -> CachedLayeredGraph:
+    provenance = trace.tracer.provenance
+    programs = trace.tracer.programs
+    if len(programs) == 1 and _is_whole_model(trace):
+        return program_graph(programs[0], provenance)
+    traced = trace.collector.finish(trace.inputs, trace.outputs)
+    position = program_order(programs, traced)
+    if position is not None:
+        traced = reorder(traced, position)
+    return build_graph(fuse_graph(traced) if fuse else traced, provenance)
+
+
+def _is_whole_model(trace: Trace) -> bool:
+    """Return whether the model is one run of a program, from x to the result: then the graph is the program's own."""
+    call = trace.tracer.programs[0]
+    reads = [row for row in call.x if bool((row >= 0).any())]
+    shows = [row for row in call.result if bool((row >= 0).any())]
+    made = call.topology.num_computed + np.count_nonzero(np.bincount(call.topology.inputs) > 1)
+    return (
+        call.num_nodes == len(trace.inputs) + made == trace.collector.num_nodes
+        and len(reads) == len(shows) == 1
+        and np.array_equal(reads[0].numpy(), trace.inputs)
+        and np.array_equal(shows[0].numpy(), trace.outputs)
+    )

@@ -1,0 +1,288 @@
+"""Passes that merge nodes of a traced graph without changing what it computes: arrays in, arrays out.
+
+A trace makes a node of every pointwise result. Four passes bring that to neurons, `act(bias + sum of inputs)`:
+
+- `absorb`: a linear node whose only consumer is a pointwise node becomes part of that node's sum (linear + batch norm +
+  ReLU is one neuron; so is a sum of several products);
+- `bypass`: a pointwise linear node with one input (a scale, a shift) goes into the edges that leave it;
+- `drop_unused`: pointwise nodes and pools that nothing reads are removed;
+- `merge_parallel`: edges between the same two nodes are added up.
+
+Nodes made by products with weights are never merged into one another: a network without activations keeps its layers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from deepgraph.transform.traced import (
+    KIND_ABSORBED,
+    KIND_POOL,
+    KIND_UNIT,
+    NO_ORIGIN,
+    NODE_COLUMNS,
+    SEVERAL_ORIGINS,
+    Array,
+    TracedGraph,
+    only_partner,
+    sum_at,
+)
+
+__all__ = ["MergedEdges", "absorb", "bypass", "drop_unused", "fuse", "merge_parallel"]
+
+
+def fuse(graph: TracedGraph) -> TracedGraph:
+    """Return the graph with every pointwise node merged that can be merged exactly.
+
+    Parameters
+    ----------
+    graph : TracedGraph
+        As a trace left it.
+
+    Raises
+    ------
+    None
+
+    Examples
+    --------
+    A product of weight 3 (node 1), a scale of 2 (node 2), a ReLU (node 3): one neuron.
+
+    >>> from deepgraph.transform.collect import Collector
+    >>> trace = Collector()
+    >>> x = trace.add_nodes(1, kind="input")
+    >>> y = trace.add_nodes(1, kind="neuron", bias=np.array([5.0]))
+    >>> scaled = trace.add_nodes(1, kind="unit")
+    >>> rectified = trace.add_nodes(1, kind="unit", activation="relu")
+    >>> trace.add_edges(np.array([x, y, scaled]), np.array([y, scaled, rectified]), np.array([3.0, 2.0, 1.0]))
+    >>> fused = fuse(trace.finish(inputs=np.array([x]), outputs=np.array([rectified])))
+    >>> fused.num_nodes, fused.weight.tolist(), fused.bias.tolist()
+    (2, [6.0], [0.0, 10.0])
+    """
+    while True:
+        before = graph.num_nodes
+        graph = drop_unused(bypass(absorb(graph)))
+        if graph.num_nodes == before:
+            return graph
+
+
+def absorb(graph: TracedGraph) -> TracedGraph:
+    """Return the graph with linear nodes taken into the pointwise sum that is their only consumer.
+
+    `relu(x) + x` stays right: x has two consumers there. Chains are merged in one go by pointer doubling.
+
+    Parameters
+    ----------
+    graph : TracedGraph
+        Without cycles.
+
+    Raises
+    ------
+    None
+    """
+    consumer = only_partner(graph.src, graph.dst, graph.num_nodes)
+    takes = (graph.kind >= KIND_UNIT) & (graph.reduce == 0) & ~graph.approximate
+    gone = graph.linear() & ~graph.fixed() & ~graph.approximate & (consumer >= 0)
+    gone &= takes[np.where(consumer >= 0, consumer, 0)]
+    if not gone.any():
+        return graph
+    total = sum_at(graph.src, graph.weight, graph.num_nodes)
+    root = np.where(gone, consumer, np.arange(graph.num_nodes))
+    factor = np.where(gone, total, 1.0)
+    while np.any(root[root] != root):
+        factor = factor * factor[root]
+        root = root[root]
+    bias = sum_at(root, factor * graph.bias, graph.num_nodes)
+    kind, module = _adopt(graph, gone, root)
+    keep = ~gone[graph.src]
+    dst = graph.dst[keep]
+    return _remove(
+        replace(
+            graph,
+            src=graph.src[keep],
+            dst=root[dst].astype(graph.dst.dtype),
+            weight=_scaled(graph.weight[keep], factor[dst]),
+            origin=graph.origin[keep],
+            bias=bias,
+            kind=kind,
+            module=module,
+        ),
+        gone,
+    )
+
+
+def _adopt(graph: TracedGraph, gone: Array, root: Array) -> tuple[Array, Array]:
+    # A pointwise node that took a neuron in is a neuron, and is known by the module of the first one it took.
+    kind, module = graph.kind.copy(), graph.module.copy()
+    taken = np.flatnonzero(gone & (graph.kind != KIND_UNIT))[::-1]
+    module[root[taken]] = graph.module[taken]
+    kind[root[taken]] = KIND_ABSORBED
+    return kind, module
+
+
+def bypass(graph: TracedGraph) -> TracedGraph:
+    """Return the graph without pointwise linear nodes that have one input, or none: their factor goes into the edges
+    that leave them, their shift into the biases of their consumers.
+
+    Parameters
+    ----------
+    graph : TracedGraph
+        Without cycles.
+
+    Raises
+    ------
+    None
+    """
+    n = graph.num_nodes
+    source = only_partner(graph.dst, graph.src, n)
+    constant = np.ones(n, dtype=bool)
+    constant[graph.dst] = False
+    gone = graph.linear() & (graph.kind == KIND_UNIT) & ~graph.fixed() & ~graph.approximate
+    gone &= (source >= 0) | constant
+    # A product or a maximum of shifted inputs is not the shifted product or maximum.
+    gone[graph.src[(graph.reduce[graph.dst] != 0) | graph.approximate[graph.dst]]] = False
+    if not gone.any():
+        return graph
+    constant &= gone
+    # Affine maps value(u) = factor[u] * value(root[u]) + shift[u], composed along chains by pointer doubling.
+    moves = gone & ~constant
+    root = np.where(moves, source, np.arange(n))
+    factor = np.where(moves, sum_at(graph.dst, graph.weight, n), 1.0)
+    shift = np.where(moves, graph.bias, 0.0)
+    while np.any(root[root] != root):
+        shift = shift + factor * shift[root]
+        factor = factor * factor[root]
+        root = root[root]
+    shift = shift + np.where(constant[root], factor * graph.bias[root], 0.0)
+    leaves = gone[graph.src] & ~gone[graph.dst]
+    bias = graph.bias + sum_at(graph.dst[leaves], graph.weight[leaves] * shift[graph.src[leaves]], n)
+    keep = ~gone[graph.dst] & ~constant[root[graph.src]]
+    src = graph.src[keep]
+    moved = replace(
+        graph,
+        src=root[src].astype(graph.src.dtype),
+        dst=graph.dst[keep],
+        weight=_scaled(graph.weight[keep], factor[src]),
+        origin=graph.origin[keep],
+        bias=bias,
+    )
+    return _remove(moved, gone)
+
+
+def drop_unused(graph: TracedGraph) -> TracedGraph:
+    """Return the graph without pointwise nodes and pools that no node reads and that are no output.
+
+    Neurons stay, read or not: a hidden neuron without consumers is part of the network.
+
+    Parameters
+    ----------
+    graph : TracedGraph
+        Without cycles.
+
+    Raises
+    ------
+    None
+    """
+    kept = graph.fixed() | ~np.isin(graph.kind, (KIND_POOL, KIND_UNIT))
+    while True:
+        read = np.zeros(graph.num_nodes, dtype=bool)
+        read[graph.src] = True
+        gone = ~kept & ~read
+        if not gone.any():
+            return graph
+        keep = ~gone[graph.dst]
+        kept = kept[~gone]
+        graph = _remove(
+            replace(
+                graph,
+                src=graph.src[keep],
+                dst=graph.dst[keep],
+                weight=graph.weight[keep],
+                origin=graph.origin[keep],
+            ),
+            gone,
+        )
+
+
+def _scaled(weight: Array, factor: Array) -> Array:
+    return (weight * factor).astype(weight.dtype)
+
+
+def _remove(graph: TracedGraph, gone: Array) -> TracedGraph:
+    # The nodes in `gone` have no edges left; the others move up.
+    keep = ~gone
+    position = np.cumsum(keep) - 1
+    return replace(
+        graph,
+        src=position[graph.src].astype(graph.src.dtype),
+        dst=position[graph.dst].astype(graph.dst.dtype),
+        **{name: getattr(graph, name)[keep] for name in NODE_COLUMNS},
+        inputs=position[graph.inputs],
+        outputs=position[graph.outputs],
+    )
+
+
+@dataclass(frozen=True)
+class MergedEdges:
+    """Edges in canonical order, one per pair of nodes, with all the parameter entries behind each.
+
+    Parameters
+    ----------
+    src, dst : np.ndarray, shape (E,), int32
+        Sorted by (src, dst), no pair twice.
+    weight : np.ndarray, shape (E,), float32 or float64
+        Sums over parallel edges.
+    origin : np.ndarray, shape (E,), int64
+        The parameter entry, -1 for none, -2 for several.
+    several_edge, several_origin : np.ndarray, shape (S,), int64
+        For each edge with origin -2 all its entries: index of the edge, entry.
+    """
+
+    src: Array
+    dst: Array
+    weight: Array
+    origin: Array
+    several_edge: Array
+    several_origin: Array
+
+
+def merge_parallel(graph: TracedGraph) -> MergedEdges:
+    """Return the edges in canonical order, those between the same two nodes added up.
+
+    Parameters
+    ----------
+    graph : TracedGraph
+        Edges in any order.
+
+    Raises
+    ------
+    None
+
+    Examples
+    --------
+    >>> from deepgraph.transform.collect import Collector
+    >>> trace = Collector()
+    >>> x = trace.add_nodes(1, kind="input")
+    >>> y = trace.add_nodes(1, kind="neuron")
+    >>> trace.add_edges(np.array([x, x]), np.array([y, y]), np.array([1.0, 1.0]))
+    >>> merge_parallel(trace.finish(np.array([x]), np.array([y]))).weight.tolist()
+    [2.0]
+    """
+    key = graph.src.astype(np.int64) * graph.num_nodes + graph.dst
+    order = np.argsort(key, kind="stable")
+    key = key[order]
+    first = np.ones(len(key), dtype=bool)
+    first[1:] = key[1:] != key[:-1]
+    src, dst, weight, origin = (column[order] for column in (graph.src, graph.dst, graph.weight, graph.origin))
+    none = np.zeros(0, dtype=np.int64)
+    if first.all():
+        return MergedEdges(src, dst, weight, origin, none, none)
+    edge = np.cumsum(first) - 1
+    starts = np.flatnonzero(first)
+    total = np.add.reduceat(weight.astype(np.float64), starts).astype(weight.dtype)
+    lowest, highest = np.minimum.reduceat(origin, starts), np.maximum.reduceat(origin, starts)
+    several = (lowest != highest) & (highest != NO_ORIGIN)
+    listed = several[edge] & (origin != NO_ORIGIN)
+    merged = np.where(several, SEVERAL_ORIGINS, highest)
+    return MergedEdges(src[starts], dst[starts], total, merged, edge[listed], origin[listed])

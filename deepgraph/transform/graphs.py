@@ -1,0 +1,216 @@
+"""From the arrays of a trace to a `CachedLayeredGraph` with all its columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from deepgraph.errors import TooLargeError
+from deepgraph.graph import CachedLayeredGraph, EdgeSet
+from deepgraph.graph.edge_store import FreeEdges
+from deepgraph.graph.node_table import NodeTable
+from deepgraph.kernels.activations import activation
+from deepgraph.transform.fusion import merge_parallel
+from deepgraph.transform.provenance import Provenance
+from deepgraph.transform.rules_graph import ProgramCall
+from deepgraph.transform.traced import KIND_INPUT, Array, TracedGraph, stages
+
+__all__ = ["build_graph", "labelled_graph", "program_graph", "program_order", "roles", "split_origin"]
+
+
+def build_graph(traced: TracedGraph, provenance: Provenance) -> CachedLayeredGraph:
+    """Return the graph of a trace: nodes in the order of the trace, edges in canonical order, all columns set.
+
+    Parameters
+    ----------
+    traced : TracedGraph
+        Fused or not.
+    provenance : Provenance
+        Knows the parameters.
+
+    Raises
+    ------
+    TooLargeError
+        If there are more nodes than positions of 32 bits.
+    """
+    if traced.num_nodes >= 2**31:
+        raise TooLargeError(f"expected fewer than 2**31 nodes, got {traced.num_nodes}; extract a part of the model")
+    edges = merge_parallel(traced)
+    parameter, entry = split_origin(edges.origin, provenance.starts)
+    graph = CachedLayeredGraph.from_arrays(
+        edges.src, edges.dst, traced.num_nodes, weight=edges.weight, parameter=parameter, entry=entry
+    )
+    if len(edges.several_edge):
+        parameter, entry = split_origin(edges.several_origin, provenance.starts)
+        listed = {"edge": edges.several_edge, "parameter": parameter, "entry": entry}
+        graph.graph["merged_entries"] = {name: column.tolist() for name, column in listed.items()}
+    _set_columns(graph, traced, edges.weight.dtype)
+    return graph
+
+
+def _set_columns(graph: CachedLayeredGraph, traced: TracedGraph, dtype: Any) -> None:
+    n = traced.num_nodes
+    graph.set_node_column("role", roles(n, traced.inputs, traced.outputs))
+    graph.set_node_column("stage", stages(traced))
+    graph.set_node_column("bias", traced.bias.astype(dtype))
+    graph.set_node_column("activation", np.array(traced.activations)[traced.activation])
+    graph.set_node_column("module", np.array(traced.modules)[traced.module])
+    if traced.reduce.any():
+        graph.set_node_column("reduce", np.array(traced.reduces)[traced.reduce])
+    if traced.approximate.any():
+        graph.set_node_column("approximate", traced.approximate)
+    graph.graph["inputs"] = traced.inputs.tolist()
+    graph.graph["outputs"] = traced.outputs.tolist()
+
+
+def program_graph(call: ProgramCall, provenance: Provenance) -> CachedLayeredGraph:
+    """Return the graph that a program computes, with its own positions and labels.
+
+    Parameters
+    ----------
+    call : ProgramCall
+        The only operation of a model.
+    provenance : Provenance
+        Knows the parameters.
+
+    Raises
+    ------
+    None
+    """
+    topology = call.topology
+    parameter, entry = split_origin(call.origin, provenance.starts)
+    graph = labelled_graph(
+        topology.src,
+        topology.dst,
+        topology.num_nodes,
+        topology.labels,
+        weight=call.weight,
+        parameter=parameter,
+        entry=entry,
+    )
+    names = np.array([activation(int(code)).name for code in np.arange(int(topology.activation.max()) + 1)])
+    graph.set_node_column("role", roles(topology.num_nodes, topology.inputs, topology.outputs))
+    graph.set_node_column("stage", topology.stage)
+    graph.set_node_column("bias", call.bias.astype(call.weight.dtype))
+    graph.set_node_column("activation", np.where(topology.is_input, "identity", names[topology.activation]))
+    graph.set_node_column("module", np.where(topology.is_input, "", np.array([call.module])))
+    graph.graph["inputs"] = topology.inputs.tolist()
+    graph.graph["outputs"] = topology.outputs.tolist()
+    return graph
+
+
+def program_order(calls: Sequence[ProgramCall], traced: TracedGraph) -> Array | None:
+    """Return new ids (N,) that put the nodes of each program in the program's own order, None if they are so already.
+
+    The inputs of a program are computed by what comes before it; they take their place among its nodes.
+
+    Parameters
+    ----------
+    calls : sequence of ProgramCall
+        In order of execution.
+    traced : TracedGraph
+        As a trace left it.
+
+    Raises
+    ------
+    None
+    """
+    position = np.arange(traced.num_nodes)
+    moved = np.zeros(traced.num_nodes, dtype=bool)
+    for call in calls:
+        rows = call.nodes.numpy()
+        rows = rows[(rows >= 0).all(axis=1)]
+        if len(rows) != 1:
+            continue
+        nodes = rows[0]
+        distinct = len(np.unique(nodes)) == len(nodes)
+        if distinct and not moved[nodes].any() and not (traced.kind[nodes] == KIND_INPUT).any():
+            position[nodes] = np.sort(nodes)
+            moved[nodes] = True
+    return position if moved.any() else None
+
+
+def labelled_graph(
+    src: Array, dst: Array, num_nodes: int, labels: Sequence[Any] | None, **columns: Array
+) -> CachedLayeredGraph:
+    """Return a graph from arrays whose nodes have labels.
+
+    Parameters
+    ----------
+    src, dst : np.ndarray, shape (E,)
+        Positions.
+    num_nodes : int
+        N.
+    labels : sequence of hashable, length N, or None
+        In order of positions; None for the positions themselves.
+    **columns : np.ndarray, shape (E,)
+        Edge columns.
+
+    Raises
+    ------
+    EdgeError
+        If an edge occurs twice.
+
+    Examples
+    --------
+    >>> list(labelled_graph(np.array([0]), np.array([1]), 2, ["a", "b"]).edges)
+    [('a', 'b')]
+    """
+    if labels is None:
+        return CachedLayeredGraph.from_arrays(src, dst, num_nodes, **columns)
+    edges = EdgeSet.from_pairs(src, dst, num_nodes, num_nodes, columns, name="graph")
+    return CachedLayeredGraph._from_parts(NodeTable(num_nodes, list(labels)), FreeEdges(edges), {})
+
+
+def roles(num_nodes: int, inputs: Array, outputs: Array) -> Array:
+    """Return the role of each node, shape (N,) str.
+
+    Parameters
+    ----------
+    num_nodes : int
+        N.
+    inputs, outputs : np.ndarray, int
+        Positions.
+
+    Raises
+    ------
+    None
+
+    Examples
+    --------
+    >>> roles(4, np.array([0, 1]), np.array([1, 3, 3])).tolist()
+    ['input', 'input/output', 'hidden', 'output']
+    """
+    role = np.full(num_nodes, "hidden", dtype="<U12")
+    role[outputs] = "output"
+    reads = np.zeros(num_nodes, dtype=bool)
+    reads[inputs] = True
+    return np.where(reads & (role == "output"), "input/output", np.where(reads, "input", role))
+
+
+def split_origin(origin: Array, starts: Sequence[int]) -> tuple[Array, Array]:
+    """Return the parameter of each entry (int32) and its flat index in it (int64); -1 for none, -2 for several.
+
+    Parameters
+    ----------
+    origin : np.ndarray, shape (E,), int64
+        Entries counted over all parameters.
+    starts : sequence of int
+        Where each parameter begins.
+
+    Raises
+    ------
+    None
+
+    Examples
+    --------
+    >>> split_origin(np.array([0, 5, -1]), [0, 4])
+    (array([ 0,  1, -1], dtype=int32), array([ 0,  1, -1]))
+    """
+    begin = np.asarray(starts, dtype=np.int64)
+    parameter = np.searchsorted(begin, origin, side="right") - 1
+    known = origin >= 0
+    entry = np.where(known, origin - begin[np.where(known, parameter, 0)], origin) if len(begin) else origin
+    return np.where(known, parameter, origin).astype(np.int32), entry

@@ -1,0 +1,275 @@
+"""How rules make neurons: sums of a few elements, products with a constant matrix, and results of unknown form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from deepgraph.transform.provenance import CONSTANT, DERIVED, OTHER_SAMPLE
+from deepgraph.transform.rules import Call
+from deepgraph.transform.support import FIXED, Matrix
+
+__all__ = ["Block", "Term", "depend_on", "fully_connected", "owners", "product", "unit"]
+
+_EDGES_AT_ONCE = 4_000_000
+"""Edges made in one piece: bounds the memory for what is only needed in between."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """One summand of an elementwise sum: factor * value.
+
+    Parameters
+    ----------
+    value : torch.Tensor
+        Elements that may depend on the input; broadcastable to the result.
+    factor : torch.Tensor or float
+        Broadcastable to the result. Elements where it is 0 are no edges.
+    ids : torch.Tensor, int64, optional
+        Ids of the elements, where they are not those of `value`.
+    """
+
+    value: Tensor
+    factor: Tensor | float = 1.0
+    ids: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows of elements times a constant matrix: columns of one product.
+
+    Parameters
+    ----------
+    ids : torch.Tensor, shape (R, K), int64
+        Ids of the elements.
+    value : torch.Tensor, shape (R, K)
+        Their values, read where an element is constant.
+    matrix : Matrix
+        K x M entries.
+    """
+
+    ids: Tensor
+    value: Tensor
+    matrix: Matrix
+
+
+def unit(
+    call: Call,
+    terms: Sequence[Term],
+    shape: Sequence[int],
+    *,
+    bias: Tensor | float = 0.0,
+    activation: str = "identity",
+    reduce: str = "sum",
+    kind: Literal["unit", "pool"] = "unit",
+) -> Tensor:
+    """Return the ids of activation(bias + sum of terms), elementwise, shape `shape`, int64.
+
+    Parameters
+    ----------
+    call : Call
+        The operation that is traced.
+    terms : sequence of Term
+        The summands.
+    shape : sequence of int
+        Shape of the result.
+    bias : torch.Tensor or float
+        Constant summand, broadcastable to `shape`.
+    activation, reduce : str
+        Of the new nodes.
+    kind : {"unit", "pool"}
+        Whether a fusion pass may merge the nodes away.
+    """
+    shape = tuple(shape)
+    ids = [(call.ids(term.value) if term.ids is None else term.ids).expand(shape).reshape(-1) for term in terms]
+    own, result = owners(call, torch.stack(ids, dim=1) if ids else torch.full((_size(shape), 1), CONSTANT))
+    where = own.nonzero().squeeze(1)
+    total = _flat(bias, shape, where)
+    pieces = []
+    for term, entries in zip(terms, ids, strict=True):
+        source, factor = entries[where], _flat(term.factor, shape, where)
+        fixed = source < 0
+        if bool(fixed.any()):
+            value = _flat(term.value, shape, where)
+            total = total + torch.where(fixed, factor * value, 0.0)
+        linked = ((source >= 0) & (factor != 0)).nonzero().squeeze(1)
+        pieces.append((source[linked], linked, factor[linked]))
+    collector = call.tracer.collector
+    start = collector.add_nodes(
+        len(where), kind, bias=total.numpy(), activation=activation, reduce=reduce, module=call.tracer.module
+    )
+    result[where] = torch.arange(start, start + len(where))
+    for source, linked, factor in pieces:
+        collector.add_edges(source.numpy(), (start + linked).numpy(), factor.numpy())
+    return result.view(shape)
+
+
+def product(
+    call: Call,
+    blocks: Sequence[Block],
+    bias: Tensor | None,
+    arrange: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Return the ids of rows times constant matrices, in the shape of the result, int64.
+
+    Parameters
+    ----------
+    call : Call
+        The operation that is traced.
+    blocks : sequence of Block
+        Side by side they give the (R, M) entries of the product, M the sum of their columns.
+    bias : torch.Tensor, broadcastable to (R, M), optional
+        Added to the product.
+    arrange : callable
+        (R, M) -> a view of it in the shape of the result; new nodes are numbered along the result.
+    """
+    rows, columns = blocks[0].ids.shape[0], sum(block.matrix.shape[1] for block in blocks)
+    owned, codes = zip(*(owners(call, block.ids) for block in blocks), strict=True)
+    widths = [block.matrix.shape[1] for block in blocks]
+    own = _widen(owned, widths)
+    ids = _widen(codes, widths)
+    collector = call.tracer.collector
+    count = int(own.sum())
+    constant = _constant_part(blocks, bias, rows, columns)
+    kind: Literal["pool", "neuron"] = "pool" if all(block.matrix.rule == FIXED for block in blocks) else "neuron"
+    start = collector.add_nodes(count, kind, bias=arrange(constant)[arrange(own)].numpy(), module=call.tracer.module)
+    arrange(ids)[arrange(own)] = torch.arange(start, start + count)
+    first = 0
+    for block, owner in zip(blocks, owned, strict=True):
+        if block.matrix.rule != FIXED:
+            call.tracer.note_support(block.matrix.rule)
+        width = block.matrix.shape[1]
+        _connect(call, block, owner, ids[:, first : first + width])
+        first += width
+    return arrange(ids)
+
+
+def _connect(call: Call, block: Block, own: Tensor, targets: Tensor) -> None:
+    collector = call.tracer.collector
+    matrix = block.matrix
+    where = own.nonzero().squeeze(1)
+    per_row = matrix.num_edges
+    degree = torch.bincount(matrix.row, minlength=matrix.shape[0])
+    linked_elements = (block.ids[where] >= 0).sum(0)
+    if not per_row or not collector.room_for(int(linked_elements @ degree)):
+        return
+    step = max(1, _EDGES_AT_ONCE // per_row)
+    for begin in range(0, len(where), step):
+        part = where[begin : begin + step]
+        source = block.ids[part][:, matrix.row].reshape(-1).numpy()
+        target = targets[part][:, matrix.column].reshape(-1).numpy()
+        weight = np.tile(matrix.weight, len(part))
+        origin = np.tile(matrix.origin, len(part))
+        linked = source >= 0
+        if not linked.all():
+            source, target, weight, origin = source[linked], target[linked], weight[linked], origin[linked]
+        collector.add_edges(source, target, weight, origin)
+
+
+def _constant_part(blocks: Sequence[Block], bias: Tensor | None, rows: int, columns: int) -> Tensor:
+    parts = []
+    for block in blocks:
+        fixed = torch.where(block.ids < 0, block.value.detach().cpu().double(), 0.0)
+        if bool(fixed.any()):
+            parts.append(fixed @ block.matrix.dense())
+        else:
+            parts.append(torch.zeros(rows, block.matrix.shape[1], dtype=torch.float64))
+    total = torch.cat(parts, dim=1)
+    return total if bias is None else total + bias.detach().cpu().double().expand(rows, columns)
+
+
+def _widen(columns: Sequence[Tensor], widths: Sequence[int]) -> Tensor:
+    return torch.cat([column[:, None].expand(-1, width) for column, width in zip(columns, widths, strict=True)], dim=1)
+
+
+def depend_on(
+    call: Call, rows: Tensor, *, reduce: str = "sum", approximate: bool = False, activation: str = "identity"
+) -> Tensor:
+    """Return ids of new nodes, one per row, that depend on all elements of their row with weight 1, shape (R,), int64.
+
+    Parameters
+    ----------
+    call : Call
+        The operation that is traced.
+    rows : torch.Tensor, shape (R, K), int64
+        Ids of what each result depends on.
+    reduce, activation : str
+        Of the new nodes.
+    approximate : bool
+        Whether the rows are only an upper bound.
+    """
+    own, result = owners(call, rows)
+    where = own.nonzero().squeeze(1)
+    collector = call.tracer.collector
+    start = collector.add_nodes(
+        len(where), "pool", reduce=reduce, activation=activation, module=call.tracer.module, approximate=approximate
+    )
+    result[where] = torch.arange(start, start + len(where))
+    if not collector.room_for(int((rows[where] >= 0).sum())):
+        return result
+    step = max(1, _EDGES_AT_ONCE // max(1, rows.shape[1]))
+    for begin in range(0, len(where), step):
+        part = where[begin : begin + step]
+        source = rows[part].reshape(-1).numpy()
+        target = result[part].repeat_interleave(rows.shape[1]).numpy()
+        # An element that occurs twice in a row is one dependence, not a weight of two.
+        pair = np.unique((target * collector.num_nodes + source)[source >= 0])
+        target, source = np.divmod(pair, collector.num_nodes)
+        collector.add_edges(source, target, np.ones(len(pair)))
+    return result
+
+
+def fully_connected(call: Call, outputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Return ids for the results of an operation without a rule: each depends on every operand of its sample.
+
+    Parameters
+    ----------
+    call : Call
+        The operation.
+    outputs : sequence of torch.Tensor
+        Its results; where the batch dimension has the two copies of the sample, the first half is the sample's.
+    """
+    tracer = call.tracer
+    tracer.note_inexact(f"{call.name} has no rule and was connected all to all")
+    sources = [call.ids(leaf).reshape(-1) for leaf in tree_leaves(call.arguments) if call.tracked(leaf)]
+    found = np.unique(torch.cat(sources).numpy())
+    row = torch.from_numpy(found[found >= 0])
+    dim = tracer.settings.batch_dim
+    results = []
+    for tensor in outputs:
+        ids = torch.full(tensor.shape, CONSTANT)
+        batched = dim is not None and tensor.ndim > dim and tensor.shape[dim] == 2
+        mine = ids.narrow(dim, 0, 1) if batched and dim is not None else ids
+        made = depend_on(call, row.expand(mine.numel(), -1), approximate=True)
+        mine.copy_(made.view(mine.shape))
+        if batched and dim is not None:
+            ids.narrow(dim, 1, 1).fill_(OTHER_SAMPLE)
+        results.append(ids)
+    return tuple(results)
+
+
+def owners(call: Call, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Return which rows of ids (R, K) belong to the sample, shape (R,) bool, and the codes of the other rows, (R,)."""
+    own, other = (ids >= 0).any(1), (ids == OTHER_SAMPLE).any(1)
+    if bool((own & other).any()):
+        raise call.tracer.mixes(call)
+    derived = (ids == DERIVED).any(1)
+    if bool((derived & own).any()):
+        call.tracer.input_dependent = True
+    code = torch.where(other, OTHER_SAMPLE, torch.where(derived, DERIVED, CONSTANT))
+    return own, code
+
+
+def _flat(value: Tensor | float, shape: tuple[int, ...], where: Tensor) -> Tensor:
+    tensor = value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
+    return tensor.double().cpu().expand(shape).reshape(-1)[where]
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    return int(np.prod(shape, dtype=np.int64))

@@ -1,0 +1,130 @@
+"""One traced forward pass: from a model and its inputs to nodes, edges and results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from deepgraph.errors import ArgumentError
+from deepgraph.transform.collect import Collector
+from deepgraph.transform.provenance import OTHER_SAMPLE, Provenance
+from deepgraph.transform.sample import Result, Sample, results_of, take_sample
+from deepgraph.transform.sandbox import Sandbox, module_stack
+from deepgraph.transform.traced import Array
+from deepgraph.transform.tracer import Settings, Tracer
+
+__all__ = ["Trace", "run_trace"]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one traced forward pass found.
+
+    Parameters
+    ----------
+    tracer : Tracer
+        With the notes that it took.
+    collector : Collector
+        With nodes and edges.
+    inputs, outputs : np.ndarray, shape (I,) and (O,), int64
+        Node ids in column order.
+    results : list of Result
+        The tensors that the model returned.
+    """
+
+    tracer: Tracer
+    collector: Collector
+    inputs: Array
+    outputs: Array
+    results: list[Result]
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of one sample's result; of several results put end to end, flattened."""
+        return self.results[0].shape if len(self.results) == 1 else (len(self.outputs),)
+
+
+def run_trace(
+    model: Callable[..., Any],
+    inputs: tuple[Any, ...],
+    kwargs: Mapping[str, Any] | None,
+    settings: Settings,
+    max_edges: int | None,
+) -> Trace:
+    """Return the trace of one forward pass of the model on the first sample of its inputs.
+
+    Parameters
+    ----------
+    model : callable
+        An nn.Module, or a function of tensors.
+    inputs, kwargs : tuple, mapping
+        Its arguments.
+    settings : Settings
+        What was asked for.
+    max_edges : int or None
+        Beyond this many edges only counts are kept; 0 counts from the start.
+
+    Raises
+    ------
+    ArgumentError
+        If the model cannot be called, or the inputs do not fit.
+    UnsupportedOperationError
+        If an operation has no rule or mixes samples.
+    """
+    if not callable(model):
+        raise ArgumentError(f"expected an nn.Module or a function of tensors, got {type(model).__name__}")
+    sample = take_sample(inputs, dict(kwargs or {}), settings.batch_dim)
+    named = dict(model.named_parameters()) if isinstance(model, nn.Module) else {}
+    buffers = dict(model.named_buffers()) if isinstance(model, nn.Module) else {}
+    provenance = Provenance(named, buffers)
+    collector = Collector(max_edges, _weight_dtype([*named.values(), *sample.tensors]), progress=True)
+    try:
+        with Sandbox(model) as sandbox, module_stack(model) as stack:
+            tracer = Tracer(provenance, collector, sandbox, stack, settings)
+            first = _number_inputs(provenance, collector, sample)
+            returned = _run(model, sample, tracer, settings)
+            results = results_of(returned, provenance.ids.read, settings.batch_dim)
+            outputs = np.concatenate([_output_ids(collector, result) for result in results])
+    finally:
+        collector.close()
+    return Trace(tracer, collector, first, outputs, results)
+
+
+def _weight_dtype(tensors: list[Tensor]) -> Any:
+    return np.float64 if any(tensor.dtype == torch.float64 for tensor in tensors) else np.float32
+
+
+def _number_inputs(provenance: Provenance, collector: Collector, sample: Sample) -> Array:
+    for tensor, own in zip(sample.tensors, sample.own, strict=True):
+        provenance.ids.write(tensor, torch.tensor(OTHER_SAMPLE))
+        start = collector.add_nodes(own.numel(), "input")
+        provenance.ids.write(own, torch.arange(start, start + own.numel()).view(own.shape))
+    return np.arange(collector.num_nodes)
+
+
+def _run(model: Callable[..., Any], sample: Sample, tracer: Tracer, settings: Settings) -> Any:
+    try:
+        with tracer:
+            return model(*sample.args, **sample.kwargs)
+    except Exception as error:
+        if settings.batch_dim is not None:
+            error.add_note(
+                "extract ran the model on two copies of the first sample along batch_dim="
+                f"{settings.batch_dim}; pass batch_dim=None if the model takes the whole input as one sample"
+            )
+        raise
+
+
+def _output_ids(collector: Collector, result: Result) -> Array:
+    """Return the node ids (O,) of a result; elements that are constants become nodes without inputs."""
+    ids = result.ids.reshape(-1).clone()
+    fixed = (ids < 0).nonzero().squeeze(1)
+    bias = result.value.reshape(-1)[fixed].double().cpu().numpy()
+    start = collector.add_nodes(len(fixed), "unit", bias=bias)
+    ids[fixed] = torch.arange(start, start + len(fixed))
+    return ids.numpy()

@@ -1,0 +1,130 @@
+"""Convolutions and pools: windows come out right for every stride, padding, dilation and group."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from deepgraph.transform import extract
+
+
+def computes_the_same(evaluate, reach, model, x):
+    model = model.double().eval()
+    x = x.double()
+    graph = extract(model, x)
+    other = torch.randn(3, *x.shape[1:], dtype=torch.float64)
+    assert np.allclose(evaluate(graph, other), model(other).detach().numpy(), atol=1e-10)
+    jacobian = torch.autograd.functional.jacobian(model, x)
+    assert not ((jacobian.reshape(len(graph.graph["outputs"]), -1).numpy() != 0) & ~reach(graph)).any()
+    return graph
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv1d(4, 6, 3, stride=2, padding=1, groups=2),
+        nn.Conv1d(4, 4, 3, dilation=2, padding="same", groups=4, bias=False),
+        nn.ConvTranspose1d(4, 6, 3, stride=2, padding=1, output_padding=1, groups=2),
+        nn.AvgPool1d(3, 2, padding=1),
+        nn.AvgPool1d(2, ceil_mode=True),
+        nn.AvgPool1d(3, 2, padding=1, count_include_pad=False, ceil_mode=True),
+        nn.AdaptiveAvgPool1d(3),
+        nn.ReflectionPad1d(2),
+        nn.ReplicationPad1d(1),
+        nn.CircularPad1d(2),
+        nn.Upsample(scale_factor=2),
+    ],
+    ids=repr,
+)
+def test_one_dimension(evaluate, reach, layer):
+    computes_the_same(evaluate, reach, layer, torch.randn(1, 4, 7))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(4, 6, (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2), groups=2),
+        nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular", groups=4),
+        nn.Conv2d(4, 2, 4, padding="same", dilation=2),
+        nn.ConvTranspose2d(4, 4, 3, stride=2, dilation=2, groups=4, bias=False),
+        nn.ConvTranspose2d(4, 3, 2, stride=3, padding=1),
+        nn.AvgPool2d(2, 2, ceil_mode=True),
+        nn.AvgPool2d(3, 2, padding=1, divisor_override=5),
+        nn.AdaptiveAvgPool2d((2, 3)),
+        nn.AdaptiveAvgPool2d(1),
+        nn.BatchNorm2d(4),
+        nn.PReLU(4),
+        nn.PixelShuffle(2),
+        nn.ChannelShuffle(2),
+        nn.ZeroPad2d((1, 0, 2, 1)),
+        nn.Unfold(2, padding=1),
+        nn.Upsample(scale_factor=2),
+    ],
+    ids=repr,
+)
+def test_two_dimensions(evaluate, reach, layer):
+    computes_the_same(evaluate, reach, layer, torch.randn(1, 4, 5, 5))
+
+
+def test_three_dimensions(evaluate, reach):
+    model = nn.Sequential(nn.Conv3d(2, 2, 2, stride=(1, 2, 1)), nn.AvgPool3d(2, 1), nn.AdaptiveAvgPool3d(1))
+    computes_the_same(evaluate, reach, model, torch.randn(1, 2, 4, 4, 4))
+
+
+class ResidualNet(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(8)
+        self.depthwise = nn.Conv2d(8, 8, 3, padding=1, groups=8)
+        self.pointwise = nn.Conv2d(8, 4, 1)
+        self.branch = nn.Conv2d(8, 4, 3, padding=2, dilation=2)
+        self.head = nn.Linear(8, 5)
+        for buffer in (self.norm.running_mean, self.norm.running_var):
+            buffer.uniform_(0.5, 1.5)
+
+    def forward(self, x):
+        x = torch.relu(self.norm(self.stem(x)))
+        x = torch.relu(x + self.depthwise(x))
+        x = torch.cat([torch.relu(self.pointwise(x)), self.branch(x)], dim=1)
+        return self.head(nn.functional.avg_pool2d(x, 2).mean((2, 3)))
+
+
+def test_a_strided_grouped_residual_concatenating_net(evaluate, reach):
+    graph = computes_the_same(evaluate, reach, ResidualNet(), torch.randn(1, 3, 8, 8))
+    # Linear + batch norm + ReLU is one neuron: 192 inputs; stem, depthwise sum, pointwise, branch, pools, means, head.
+    # Neither the stem (read twice) nor anything else leaves a node of a pointwise operation behind.
+    assert len(graph) == 192 + 8 * 16 + 8 * 16 + 4 * 16 + 4 * 16 + 8 * 4 + 8 + 5
+    assert set(np.unique(graph.node_column("module"))) == {"", "stem", "depthwise", "pointwise", "branch", "head"}
+
+
+def test_maxima_keep_the_structure_and_say_that_they_are_not_exact(reach):
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.MaxPool2d(2, padding=1), nn.Flatten(), nn.Linear(8, 2))
+    x = torch.randn(1, 1, 4, 4)
+    graph = extract(model, x)
+    assert not graph.graph["exact"]
+    assert graph.graph["inexact"] == ["aten::max_pool2d_with_indices takes a maximum"]
+    assert sorted(set(graph.node_column("reduce").tolist())) == ["max", "sum"]
+    jacobian = torch.autograd.functional.jacobian(model, x).reshape(2, -1).numpy()
+    assert not ((jacobian != 0) & ~reach(graph)).any()
+
+
+def test_convolved_weights_are_known_by_their_entries():
+    model = nn.Conv1d(1, 1, 2, bias=False)
+    graph = extract(model, torch.randn(1, 1, 4))
+    assert graph.graph["parameters"] == ["weight"]
+    assert graph.column("parameter").tolist() == [0] * 6
+    assert graph.column("entry").tolist() == [0, 1, 0, 1, 0, 1]
+    flat = model.weight.detach().reshape(-1).numpy()
+    assert np.array_equal(graph.column("weight"), flat[graph.column("entry")])
+
+
+def test_a_weight_that_depends_on_the_input_is_refused():
+    from deepgraph.errors import UnsupportedOperationError
+
+    class Hyper(nn.Module):
+        def forward(self, x):
+            return nn.functional.conv1d(x, x.view(1, 1, -1)[:, :, :2])
+
+    with pytest.raises(UnsupportedOperationError, match="not to depend on the input, got an aten::conv"):
+        extract(Hyper(), torch.randn(1, 1, 4), batch_dim=None)
