@@ -1,0 +1,386 @@
+"""`Rewirer`: an optimizer that wraps one and edits edges; the base of every algorithm that drops and grows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+from weakref import ref
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from deepgraph.errors import ArgumentError, DeepGraphError
+from deepgraph.graph.arrays import Array
+from deepgraph.graph.edge_set import EdgeSet
+from deepgraph.graph.history import EdgeEdit, History, next_transaction
+from deepgraph.kernels.growth import pair_scores
+from deepgraph.rewire.arguments import at_least_one, held_values, share_or_function
+from deepgraph.rewire.candidates import free_pairs, lowest, split_rows, swap
+from deepgraph.rewire.capture import Capture
+from deepgraph.rewire.edit_log import EditLog
+from deepgraph.rewire.groups import Group, Grouping, groups_of
+from deepgraph.rewire.growth import Growth, ScoredGrowth, checked_scores
+from deepgraph.rewire.ranks import Ranks
+from deepgraph.rewire.schedule import Decay, drop_share
+from deepgraph.rewire.wrapper import Wrapper
+from deepgraph.sparse.randomness import Seed, root_seed, torch_stream
+from deepgraph.sparse.values import EdgeValues, follow
+
+__all__ = ["Rewirer"]
+
+Index = npt.NDArray[np.int64]
+Pairs = tuple[Index, Index]
+
+
+class Rewirer(Wrapper):
+    """A torch optimizer that wraps one, and drops and grows edges every few steps; the base of SET, RigL and others.
+
+    `param_groups` and `state` are those of the wrapped optimizer, so learning rate schedulers, GradScaler, closures and
+    training loops work unchanged. Surviving edges keep weight and optimizer state; grown edges start with zero state.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A model with edge sets. Sets that are dense are never rewired. Wrapped in DistributedDataParallel, all its
+        processes make the same edits, by gradients summed over them.
+    optimizer : torch.optim.Optimizer
+        Holds the model's parameters; follows the edits from now on.
+    every : int
+        Optimizer steps between edits, >= 1. The steps `every, 2 every, ...` edit.
+    until : int or None
+        Steps from this one on edit nothing; None goes on for ever.
+    drop_fraction : float in (0, 1], or callable from step to [0, 1]
+        Share of the edges that an edit drops.
+    decay : {"cosine", "linear", "constant"}
+        How the share falls to 0 at `until`; constant where `until` is None.
+    group : {"auto", "set", "target", "graph"}
+        Which edges share a budget. "set": those of each edge set, as in the papers. "target": the same, and every
+        target neuron keeps its number of incoming edges. "graph": all of them, gradients divided by the RMS of
+        dZ_v. "auto": "graph" for the edges of a DAG, which may grow new skip edges, and "set" otherwise.
+    average : int
+        Gradients of absent edges are summed over the batches of this many steps, >= 1.
+    seed : int, Generator or None
+        None draws from torch's global generator, once, here.
+
+    Attributes
+    ----------
+    optimizer : torch.optim.Optimizer
+        The wrapped one.
+    steps : int
+        Calls of `step` so far.
+    edited : bool
+        Whether the last step was one that edits.
+    log : EditLog
+        A row per edit: step, edges dropped, grown, present, and present by skip length, of all sets that are not dense.
+
+    Raises
+    ------
+    ArgumentError
+        If the model has no edge sets, the optimizer does not hold their parameters, or an argument is out of range.
+    DtypeError
+        If `optimizer` is no torch optimizer.
+    StructureError
+        From `step`, if processes of a distributed training hold different edges.
+
+    Notes
+    -----
+    A new algorithm says which edges to drop and which pairs to grow. The edges with the *lowest* `drop_scores` go,
+    the pairs with the *highest* `grow_scores` come; number, edit, optimizer state and resuming are the base's part.
+    Besides these two, a subclass may set `growth` (where pairs are looked for), `captures` (whether `gradients` of
+    absent pairs are needed), `replaces_step` (whether an edit takes the place of the optimizer's step) and
+    `keeps_regrown` (whether an edge dropped and grown by one edit keeps weight and state), or override
+    `grown_weights`, `choose_drop` and `drop_share`.
+
+    Examples
+    --------
+    MEST (Yuan et al. 2021), in its gradient-aware form: drop by |w| + c |g|, grow at random.
+
+    >>> import deepgraph as dg
+    >>> class MEST(Rewirer):
+    ...     def drop_scores(self, values):
+    ...         return values.values().abs() + 0.01 * values.gradient().abs()
+    ...
+    ...     def grow_scores(self, values, u, v):
+    ...         return torch.rand(len(u), generator=self.generator)
+    >>> model = dg.MaskedDeepFFN(6, 3, [8], density=0.25, seed=0)
+    >>> optimizer = MEST(model, torch.optim.SGD(model.parameters(), lr=0.1), every=2, seed=0)
+    >>> x = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
+    >>> for _ in range(4):
+    ...     optimizer.zero_grad()
+    ...     model(x).square().sum().backward()
+    ...     _ = optimizer.step()
+    >>> optimizer.edited, optimizer.log
+    (True, EditLog(2 edits, 8 edges dropped, 8 grown))
+    """
+
+    growth: Growth = ScoredGrowth()
+    captures = False
+    replaces_step = False
+    keeps_regrown = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "grow_scores" in cls.__dict__ and "growth" not in cls.__dict__:
+            cls.growth = ScoredGrowth()
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        every: int = 100,
+        until: int | None = None,
+        drop_fraction: float | Callable[[int], float] = 0.3,
+        decay: Decay = "constant",
+        group: Grouping = "auto",
+        average: int = 1,
+        seed: Seed = None,
+    ) -> None:
+        super().__init__(optimizer)
+        self.values = held_values(model, optimizer)
+        self.every = at_least_one("every", every)
+        self.until = until if until is None else at_least_one("until", until)
+        self.average = at_least_one("average", average)
+        self.drop_fraction, self.decay = share_or_function("drop_fraction", drop_fraction), decay
+        drop_share(0, 0.5, None, decay)
+        self._dense = [one.edge_set.num_edges >= one.edge_set.num_admissible for one in self.values]
+        self.group = group
+        self._groups = groups_of(self.edge_sets, group, self._dense)
+        self.ranks = Ranks(model)
+        self.seed = self.ranks.shared(root_seed(seed))
+        self.generator = torch_stream(self.seed)
+        self.steps, self.edited, self.log = 0, False, EditLog()
+        self._capture = Capture([self.values[i] for one in self._groups for i in one.members])
+        follow(model, optimizer)
+        self._listen_ahead()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for one in self.values:
+            one.optimizers.append(ref(self.optimizer))
+
+    # -- what an algorithm says ---------------------------------------------------------------------------------
+
+    def drop_scores(self, values: EdgeValues) -> Tensor | Array:
+        """Return a score (E,) for each edge, of which the lowest are dropped; here |w|."""
+        return values.values().abs()
+
+    def grow_scores(self, values: EdgeValues, u: Index, v: Index) -> Tensor | Array:
+        """Return a score (C,) for each of the absent pairs (u, v), of which the highest are grown; here |gradient|."""
+        return self.gradients(values, u, v).abs()
+
+    def grown_weights(self, values: EdgeValues, u: Index, v: Index) -> Tensor | Array:
+        """Return the weights (K,) that grown edges start with; here 0."""
+        return np.zeros(len(u))
+
+    def drop_share(self, step: int) -> float:
+        """Return the share of edges, in [0, 1], that an edit at `step` drops."""
+        return drop_share(step, self.drop_fraction, self.until, self.decay)
+
+    def choose_drop(self, values: Sequence[EdgeValues], share: float) -> list[Index]:
+        """Return the rows to drop of each edge set of a group: its int(share * E) edges of the lowest `drop_scores`."""
+        scores = [self._drop_scores(one) for one in values]
+        joined = np.concatenate(scores)
+        rows = lowest(joined, int(share * len(joined)))
+        return split_rows(rows, [len(score) for score in scores])
+
+    def budget(self, step: int) -> int:
+        """Return the number of edges of the model at `step`; an edit grows as many as it drops."""
+        return sum(edges.num_edges for edges in self.edge_sets)
+
+    def factors(self, values: EdgeValues) -> list[tuple[Tensor, Tensor]]:
+        """Return captured `(A (R, B), dZ (C, B))`: the gradient of a pair (u, v) is the sum of `(A[u] * dZ[v]).sum()`.
+
+        Raises
+        ------
+        EditRefusedError
+            If no backward was captured: the class has to set `captures = True`.
+        """
+        return self._capture.factors(values)
+
+    def scale(self, values: EdgeValues) -> Literal["none", "rms"]:
+        """Return "rms" where gradients of a pair (u, v) are to be divided by the RMS of dZ_v, else "none"."""
+        at = self._position(values)
+        return "rms" if any(group.scaled and at in group.members for group in self._groups) else "none"
+
+    def gradients(self, values: EdgeValues, u: Index, v: Index) -> Tensor:
+        """Return the captured gradient (C,) of the pairs (u, v), edges or not, scaled as `scale` says."""
+        return pair_scores(self.factors(values), u, v, scale=self.scale(values), reduce_block=self.ranks.sum)
+
+    # -- what one can ask ---------------------------------------------------------------------------------------
+
+    @property
+    def edge_sets(self) -> list[EdgeSet]:
+        """The edge sets of the model."""
+        return [one.edge_set for one in self.values]
+
+    @property
+    def history(self) -> History:
+        """The edits made here, oldest first, each with its step; undone ones are gone."""
+        mine = [edit for edges in self.edge_sets for edit in edges.history if edit.reason == type(self).__name__]
+        return History(sorted(mine, key=lambda edit: edit.transaction))
+
+    def edits_at(self, step: int) -> bool:
+        """Return whether `step`, counted from 1, edits edges."""
+        return bool(self._groups) and step % self.every == 0 and (self.until is None or step < self.until)
+
+    # -- the optimizer ------------------------------------------------------------------------------------------
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Step the wrapped optimizer, edit edges, or both, and return the closure's loss where one is given.
+
+        Raises
+        ------
+        EditRefusedError
+            If this step edits and a forward waits for its backward, or gradients are needed and none came.
+        """
+        edits = self.edits_at(self.steps + 1)
+        if closure is None:
+            self._refuse(edits)
+        loss = None
+        if not (edits and self.replaces_step):
+            loss = self.optimizer.step() if closure is None else self.optimizer.step(closure)
+        elif closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        self.steps += 1
+        if edits:
+            try:
+                self.edited = self._edit()
+            except DeepGraphError:
+                self.steps -= 1
+                raise
+        else:
+            self.edited = False
+            self._capture.keep()
+        self._listen_ahead()
+        return loss
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Set gradients to zero, those of absent edges too."""
+        self._capture.forget()
+        super().zero_grad(set_to_none)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the wrapped optimizer's state with one key more, "rewire": steps, schedule, random state, log."""
+        state = self.optimizer.state_dict()
+        state["rewire"] = {
+            "algorithm": type(self).__name__,
+            "steps": self.steps,
+            "edited": self.edited,
+            "seed": self.seed,
+            "generator": self.generator.get_state(),
+            "schedule": {name: getattr(self, name) for name in self._schedule()},
+            "dense": list(self._dense),
+            "captured": self._capture.state(),
+            "log": list(self.log),
+        }
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned, so that training goes on bit for bit; load the model first.
+
+        Raises
+        ------
+        ArgumentError
+            If the state is that of a plain optimizer or of another algorithm.
+        """
+        rewire = state_dict.get("rewire")
+        if rewire is None or rewire["algorithm"] != type(self).__name__:
+            found = "a plain optimizer" if rewire is None else rewire["algorithm"]
+            raise ArgumentError(f"state_dict: expected the state of a {type(self).__name__}, got that of {found}")
+        self.optimizer.load_state_dict({key: entry for key, entry in state_dict.items() if key != "rewire"})
+        self.steps, self.edited, self.seed = rewire["steps"], rewire["edited"], rewire["seed"]
+        self.generator.set_state(rewire["generator"].cpu())
+        for name, entry in rewire["schedule"].items():
+            setattr(self, name, entry)
+        self._dense = list(rewire["dense"])
+        self._groups = groups_of(self.edge_sets, self.group, self._dense)
+        self._capture.stop()
+        self._capture = Capture([self.values[i] for one in self._groups for i in one.members])
+        self._capture.load(rewire["captured"])
+        self.log = EditLog(rewire["log"])
+        self._listen_ahead()
+
+    # -- the edit -----------------------------------------------------------------------------------------------
+
+    def _edit(self) -> bool:
+        """Drop and grow in all edge sets, or in none where one refuses; return whether the step counts as an edit."""
+        changes: dict[int, tuple[Pairs, Pairs]] = {}
+        for group in self._groups:
+            changes.update(zip(group.members, self._changes(group), strict=False))
+        transaction, prepared = next_transaction(), {}
+        for index, (drop, grow) in changes.items():
+            if len(drop[0]) or len(grow[0]):
+                one = self.values[index]
+                weight = checked_scores(
+                    self.grown_weights(one, *grow), len(grow[0]), f"{type(self).__name__}.grown_weights"
+                )
+                prepared[index] = one.edge_set.prepare(
+                    drop, grow, step=self.steps, reason=type(self).__name__, transaction=transaction, weight=weight
+                )
+        done: dict[int, EdgeEdit] = {index: edit.commit() for index, edit in prepared.items()}
+        self._capture.stop()
+        self.ranks.check(self.edge_sets)
+        if done:
+            rewired = [index for group in self._groups for index in group.members]
+            edge_sets = [self.values[index].edge_set for index in rewired]
+            self.log.add(self.steps, edge_sets, [done.get(index) for index in rewired])
+        return True
+
+    def _changes(self, group: Group) -> list[tuple[Pairs, Pairs]]:
+        """Return the pairs to drop and to grow of each member of a group; nothing where nothing changes."""
+        values = [self.values[index] for index in group.members]
+        rows = self.choose_drop(values, self.drop_share(self.steps))
+        count = self._grow_count(group, rows)
+        if count == 0 and not any(map(len, rows)):
+            return []
+        free = [free_pairs(one.edge_set, dropped) for one, dropped in zip(values, rows, strict=True)]
+        if group.per_target:
+            lost = [
+                np.bincount(one.edge_set.dst[dropped], minlength=one.edge_set.num_targets)
+                for one, dropped in zip(values, rows, strict=True)
+            ]
+            grown = [self.growth.choose_per_target(self, *each) for each in zip(values, free, lost, strict=True)]
+        else:
+            grown = self.growth.choose(self, values, free, count)
+        sets = [one.edge_set for one in values]
+        return [swap(*each, self.keeps_regrown) for each in zip(sets, rows, grown, strict=True)]
+
+    def _grow_count(self, group: Group, dropped: Sequence[Index]) -> int:
+        """Return how many edges a group grows after it dropped some rows: as many."""
+        return sum(len(rows) for rows in dropped)
+
+    def _position(self, values: EdgeValues) -> int:
+        return next(index for index, one in enumerate(self.values) if one is values)
+
+    def _drop_scores(self, values: EdgeValues) -> npt.NDArray[np.float64]:
+        return checked_scores(self.drop_scores(values), values.edge_set.num_edges, f"{type(self).__name__}.drop_scores")
+
+    def _refuse(self, edits: bool) -> None:
+        """Raise EditRefusedError, with nothing changed, where an edit or its preparation is not possible now."""
+        for one in self.values if edits else ():
+            one.check_idle("edit edges")
+        if self._capture.armed:
+            self._capture.check()
+
+    def _listen_ahead(self) -> None:
+        """Capture gradients of absent edges where an edit that needs them is at most `average` steps ahead."""
+        if not self.captures:
+            return
+        if any(self.edits_at(self.steps + ahead) for ahead in range(1, self.average + 1)):
+            self._capture.arm()
+        elif self._capture.armed:
+            self._capture.stop()
+
+    def _schedule(self) -> list[str]:
+        # A function cannot be saved: the one that the constructor was given stays.
+        return ["every", "until", "decay", "group", "average"] + ["drop_fraction"] * (not callable(self.drop_fraction))
+
+    def __repr__(self) -> str:
+        until = "" if self.until is None else f", until={self.until}"
+        share = self.drop_fraction if not callable(self.drop_fraction) else "function of the step"
+        schedule = f"every={self.every}{until}, drop_fraction={share}, group={self.group!r}"
+        return f"{type(self).__name__}({schedule}, {self.optimizer!r})"
