@@ -1,0 +1,384 @@
+"""Choosing absent pairs: the best by gradient, streamed in blocks, or random ones, exactly uniform.
+
+The gradient of the loss with respect to the weight of any pair (u, v), an edge or not, is sum_b A[u, b] * dZ[v, b],
+where A (N, B) are outputs and dZ (N, B) gradients of sums, as a backward pass captures them. No matrix of all pairs is
+ever made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deepgraph.errors import ArgumentError, CapacityError, EdgeError, ShapeError
+
+__all__ = ["AbsentPairs", "Factors", "best_absent", "pair_scores", "sample_absent"]
+
+Factors = Sequence[tuple[Tensor, Tensor]]
+"""Captured (A (S, B), dZ (T, B)), one for each backward pass; their gradients add up."""
+
+Int64 = NDArray[np.int64]
+Scale = Literal["none", "rms"]
+Reduce = Callable[[Tensor], Any]
+
+BLOCK_BYTES = 64 * 2**20
+"""Size of one block of scores."""
+
+
+@dataclass(frozen=True, eq=False)
+class AbsentPairs:
+    """The admissible pairs that are no edges.
+
+    Parameters
+    ----------
+    num_sources, num_targets : int
+        Sources are 0..S-1 and targets 0..T-1; on a DAG both are the nodes.
+    src, dst : (E,) int
+        The pairs that are edges, in any order, without duplicates.
+    stage : (N,) int, optional
+        On a DAG: only pairs with stage[u] < stage[v] are admissible. Default: all pairs are.
+    closed : (T,) bool, optional
+        Targets that take no edges, such as inputs.
+
+    Raises
+    ------
+    ShapeError
+        If stage or closed do not have one entry per node, or src and dst differ in length.
+
+    Examples
+    --------
+    >>> AbsentPairs(3, 3, [0], [2], stage=[0, 1, 2]).count
+    2
+    """
+
+    num_sources: int
+    num_targets: int
+    src: Any
+    dst: Any
+    stage: Any = None
+    closed: Any = None
+
+    def __post_init__(self) -> None:
+        for name in ("src", "dst"):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=np.int64).reshape(-1))
+        if len(self.src) != len(self.dst):
+            raise ShapeError(f"expected src and dst of the same length, got {len(self.src)} and {len(self.dst)}")
+        for name in ("stage", "closed"):
+            values = getattr(self, name)
+            if values is not None and np.shape(values) != (self.num_targets,):
+                raise ShapeError(f"expected {name} of shape ({self.num_targets},), got {np.shape(values)}")
+        if self.stage is not None and self.num_sources != self.num_targets:
+            raise ShapeError(
+                f"expected as many sources as targets where stages are given, "
+                f"got {self.num_sources} and {self.num_targets}"
+            )
+
+    @cached_property
+    def source_order(self) -> Int64:
+        """Return (S,), the sources by stage."""
+        order: Int64 = np.arange(self.num_sources) if self.stage is None else np.argsort(self.stage, kind="stable")
+        return order
+
+    @cached_property
+    def targets(self) -> Int64:
+        """Return the targets that take edges, by stage."""
+        order: Int64 = np.arange(self.num_targets) if self.stage is None else self.source_order
+        return order if self.closed is None else order[~np.asarray(self.closed, dtype=bool)[order]]
+
+    @cached_property
+    def fan(self) -> Int64:
+        """Return for each of `targets` how many of `source_order`, from the first on, may be its source."""
+        if self.stage is None:
+            return np.full(len(self.targets), self.num_sources)
+        stage = np.asarray(self.stage)
+        below: Int64 = np.searchsorted(stage[self.source_order], stage[self.targets], side="left")
+        return below
+
+    @cached_property
+    def _starts(self) -> Int64:
+        starts: Int64 = np.r_[0, np.cumsum(self.fan)].astype(np.int64)
+        return starts
+
+    @cached_property
+    def places(self) -> tuple[Int64, Int64]:
+        """Return the place of every source in `source_order` and of every target in `targets`, -1 where closed."""
+        source, target = np.empty(self.num_sources, np.int64), np.full(self.num_targets, -1, np.int64)
+        source[self.source_order] = np.arange(self.num_sources)
+        target[self.targets] = np.arange(len(self.targets))
+        return source, target
+
+    @cached_property
+    def _present(self) -> Int64:
+        """Return the sorted numbers of the edges among all admissible pairs, counted target by target."""
+        source, target = self.places[0][self.src], self.places[1][self.dst]
+        admissible = target >= 0
+        admissible[admissible] = source[admissible] < self.fan[target[admissible]]
+        numbers = np.sort(self._starts[target[admissible]] + source[admissible])
+        if (numbers[1:] == numbers[:-1]).any():
+            raise EdgeError("expected edges without duplicates, got a pair twice; merge duplicates first")
+        return numbers
+
+    @property
+    def count(self) -> int:
+        """Return the number of absent admissible pairs."""
+        return int(self._starts[-1]) - len(self._present)
+
+    def take(self, numbers: Int64) -> tuple[Int64, Int64]:
+        """Return (u, v) of absent pairs by their number 0..count-1, counted target by target."""
+        gaps = self._present - np.arange(len(self._present))
+        among_all = numbers + np.searchsorted(gaps, numbers, side="right")
+        at = np.searchsorted(self._starts, among_all, side="right") - 1
+        return self.source_order[among_all - self._starts[at]], self.targets[at]
+
+    def check(self, k: int) -> None:
+        """Raise unless 0 <= k <= count.
+
+        Raises
+        ------
+        ArgumentError
+            If k is negative.
+        CapacityError
+            If fewer than k pairs are absent.
+        """
+        if k < 0:
+            raise ArgumentError(f"expected a number of pairs of at least 0, got {k}")
+        if k > self.count:
+            raise CapacityError(
+                f"expected at most {self.count:,} new edges, got {k:,}: all other admissible pairs are edges already; "
+                "ask for fewer, or drop edges first"
+            )
+
+
+def sample_absent(
+    pairs: AbsentPairs, k: int, generator: np.random.Generator | torch.Generator | None = None
+) -> tuple[Int64, Int64]:
+    """Return (u (k,), v (k,)), absent admissible pairs drawn uniformly without replacement, in canonical order.
+
+    Parameters
+    ----------
+    pairs : AbsentPairs
+    k : int
+        At least 0.
+    generator : numpy or torch Generator, optional
+        Default: torch's global generator.
+
+    Raises
+    ------
+    ArgumentError, CapacityError
+        If k is negative, or more than there are absent pairs.
+
+    Examples
+    --------
+    >>> u, v = sample_absent(AbsentPairs(2, 2, [0], [0]), 3, np.random.default_rng(0))
+    >>> list(zip(u.tolist(), v.tolist()))
+    [(0, 1), (1, 0), (1, 1)]
+    """
+    pairs.check(k)
+    if not isinstance(generator, np.random.Generator):
+        generator = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
+    total = pairs.count
+    if 2 * k > total:
+        numbers = generator.choice(total, k, replace=False, shuffle=False)
+    else:
+        # The first k distinct numbers of a uniform sequence are a uniform subset; few draws repeat.
+        drawn = np.empty(0, np.int64)
+        first = np.empty(0, np.int64)
+        while len(first) < k:
+            more = generator.integers(0, total, size=k - len(first) + k // 8 + 8)
+            drawn = np.concatenate([drawn, more])
+            first = np.sort(np.unique(drawn, return_index=True)[1])
+        numbers = drawn[first[:k]]
+    u, v = pairs.take(np.sort(numbers))
+    order = np.lexsort((v, u))
+    return u[order], v[order]
+
+
+def _inverse_rms(factors: Factors, reduce_block: Reduce | None) -> Tensor:
+    """Return (T,), one over the root mean square of dZ over all samples, 0 for targets without gradient."""
+    squares = torch.stack([dz.square().sum(1) for _, dz in factors]).sum(0)
+    samples = squares.new_tensor([float(sum(dz.shape[1] for _, dz in factors))])
+    joined = torch.cat([squares, samples])
+    if reduce_block is not None:
+        reduce_block(joined)
+    rms = (joined[:-1] / joined[-1]).sqrt()
+    return torch.where(rms > 0, 1 / rms, 0.0)
+
+
+def _check_factors(factors: Factors, num_sources: int | None = None, num_targets: int | None = None) -> None:
+    if not factors:
+        raise ArgumentError(
+            "expected captured factors (A, dZ) of at least one backward pass, got none; arm the program first"
+        )
+    for a, dz in factors:
+        wrong = a.dim() != 2 or dz.dim() != 2 or a.shape[1] != dz.shape[1]
+        wrong |= num_sources is not None and a.shape[0] != num_sources
+        wrong |= num_targets is not None and dz.shape[0] != num_targets
+        if wrong:
+            raise ShapeError(
+                f"expected A of shape ({'S' if num_sources is None else num_sources}, B) and dZ of shape "
+                f"({'T' if num_targets is None else num_targets}, B), got {tuple(a.shape)} and {tuple(dz.shape)}"
+            )
+
+
+def pair_scores(factors: Factors, u: Any, v: Any, scale: Scale = "none", reduce_block: Reduce | None = None) -> Tensor:
+    """Return (P,), the gradient of the loss for the weight of each pair (signed), on request over the RMS of dZ_v.
+
+    Parameters
+    ----------
+    factors : list of (A (S, B), dZ (T, B))
+    u, v : (P,) int
+        Sources and targets.
+    scale : {"none", "rms"}
+    reduce_block : callable, optional
+        Sums a tensor over ranks in place.
+
+    Raises
+    ------
+    ArgumentError, ShapeError
+        If there are no factors or their shapes do not fit.
+
+    Examples
+    --------
+    >>> pair_scores([(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]]))], [0], [0])
+    tensor([11.])
+    """
+    _check_factors(factors)
+    device = factors[0][0].device
+    sources = torch.as_tensor(np.asarray(u, dtype=np.int64).copy(), device=device)
+    targets = torch.as_tensor(np.asarray(v, dtype=np.int64).copy(), device=device)
+    scores = factors[0][0].new_zeros(len(sources))
+    for a, dz in factors:
+        step = max(1, BLOCK_BYTES // (8 * a.element_size() * max(1, a.shape[1])))
+        for at in range(0, len(sources), step):
+            part = slice(at, at + step)
+            scores[part] += (a.index_select(0, sources[part]) * dz.index_select(0, targets[part])).sum(1)
+    if reduce_block is not None:
+        reduce_block(scores)
+    return scores if scale == "none" else scores * _inverse_rms(factors, reduce_block)[targets]
+
+
+def _blocks(
+    pairs: AbsentPairs, factors: Factors, inverse: Tensor | None, reduce_block: Reduce | None
+) -> Iterator[tuple[int, int, Tensor]]:
+    """Yield (first source place, first target place, |scores| of the block), with -1 for pairs that may not grow."""
+    device = factors[0][0].device
+    order, targets = (
+        torch.from_numpy(pairs.source_order.copy()).to(device),
+        torch.from_numpy(pairs.targets.copy()).to(device),
+    )
+    fan = torch.from_numpy(pairs.fan.astype(np.int64)).to(device)
+    ranked = [(a.index_select(0, order), dz.index_select(0, targets)) for a, dz in factors]
+    scales = None if inverse is None else inverse[targets]
+    source, target = pairs.places[0][pairs.src], pairs.places[1][pairs.dst]
+    source, target = source[target >= 0], target[target >= 0]
+    by_source = np.argsort(source, kind="stable")
+    source, target = source[by_source], target[by_source]
+    height = max(1, BLOCK_BYTES // (ranked[0][0].element_size() * max(1, len(targets))))
+    work = ranked[0][0].new_empty(min(height, pairs.num_sources) * len(targets))
+    for begin in range(0, pairs.num_sources, height):
+        end = min(begin + height, pairs.num_sources)
+        # Targets come by stage, so those that admit none of these sources come first.
+        left = int(np.searchsorted(pairs.fan, begin, side="right"))
+        if left == len(targets):
+            return
+        block = work[: (end - begin) * (len(targets) - left)].view(end - begin, -1)
+        for number, (a, dz) in enumerate(ranked):
+            block.addmm_(a[begin:end], dz[left:].t(), beta=min(number, 1))
+        if reduce_block is not None:
+            reduce_block(block)
+        if scales is not None:
+            block *= scales[left:]
+        block.abs_()
+        if pairs.stage is not None:
+            block.masked_fill_(torch.arange(begin, end, device=device)[:, None] >= fan[left:], -1)
+        here = slice(*np.searchsorted(source, [begin, end]).tolist())
+        inside = target[here] >= left
+        rows, columns = source[here][inside] - begin, target[here][inside] - left
+        block[torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device)] = -1
+        yield begin, left, block
+
+
+def _best(scores: NDArray[Any], keys: Int64, k: int) -> Int64:
+    """Return the indexes of the k highest scores, best first, ties by ascending key."""
+    rows = np.arange(len(scores))
+    if 0 < k < len(scores):
+        rows = np.flatnonzero(scores >= np.partition(scores, len(scores) - k)[len(scores) - k])
+    chosen: Int64 = rows[np.lexsort((keys[rows], -scores[rows]))][:k]
+    return chosen
+
+
+def best_absent(
+    pairs: AbsentPairs, factors: Factors, k: int, scale: Scale = "none", reduce_block: Reduce | None = None
+) -> tuple[Int64, Int64, NDArray[Any]]:
+    """Return (u (k,), v (k,), score (k,)), the absent pairs with the largest |gradient|, best first.
+
+    Exact: the same as sorting all absent pairs, with ties in canonical order. Memory is bounded by a few blocks of
+    64 MB, k pairs, and a copy of the factors.
+
+    Parameters
+    ----------
+    pairs : AbsentPairs
+        What may grow.
+    factors : list of (A (S, B), dZ (T, B))
+        From `Program.captured`; several passes add up.
+    k : int
+        At least 0.
+    scale : {"none", "rms"}
+        "rms" divides each score by the root mean square of dZ_v over the samples.
+    reduce_block : callable, optional
+        Sums a tensor over ranks in place, so that all ranks choose the same pairs.
+
+    Raises
+    ------
+    ArgumentError
+        If there are no factors, k is negative, or gradients are not finite.
+    CapacityError
+        If fewer than k pairs are absent.
+    ShapeError
+        If the factors do not fit the pairs.
+
+    Examples
+    --------
+    >>> a, dz = torch.tensor([[1.0], [3.0]]), torch.tensor([[1.0], [-2.0]])
+    >>> u, v, score = best_absent(AbsentPairs(2, 2, [1], [1]), [(a, dz)], 2)
+    >>> u.tolist(), v.tolist(), score.tolist()
+    ([1, 0], [0, 1], [3.0, 2.0])
+    """
+    _check_factors(factors, pairs.num_sources, pairs.num_targets)
+    if scale not in ("none", "rms"):
+        raise ArgumentError(f"expected scale 'none' or 'rms', got {scale!r}")
+    pairs.check(k)
+    u, v = np.empty(0, np.int64), np.empty(0, np.int64)
+    scores = np.empty(0, np.float64)
+    if k == 0:
+        return u, v, scores
+    inverse = _inverse_rms(factors, reduce_block) if scale == "rms" else None
+    threshold = 0.0
+    for begin, left, block in _blocks(pairs, factors, inverse, reduce_block):
+        flat = block.reshape(-1)
+        if len(scores) < k < flat.shape[0]:
+            threshold = max(threshold, float(flat.topk(k, sorted=False).values.min()))
+        at = (flat >= threshold).nonzero().squeeze(1)
+        found = flat[at].cpu().numpy().astype(np.float64)
+        rows, columns = np.divmod(at.cpu().numpy(), block.shape[1])
+        scores = np.concatenate([scores, found])
+        u = np.concatenate([u, pairs.source_order[rows + begin]])
+        v = np.concatenate([v, pairs.targets[columns + left]])
+        if len(scores) > k:
+            chosen = _best(scores, u * pairs.num_targets + v, k)
+            u, v, scores = u[chosen], v[chosen], scores[chosen]
+            threshold = max(threshold, float(scores[-1]))
+    if len(scores) < k:
+        raise ArgumentError(
+            f"expected finite gradients, got {pairs.count - len(scores):,} pairs with a score that is not a number; "
+            "look for NaN or infinity in the loss"
+        )
+    chosen = _best(scores, u * pairs.num_targets + v, k)
+    return u[chosen], v[chosen], scores[chosen]

@@ -1,0 +1,332 @@
+"""The custom operator `deepgraph::graph`: a whole network as one call that autograd and torch.compile understand.
+
+A `Program` is what the integer handle of a call stands for: the topology as it is now and the kernel that computes it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from deepgraph.errors import ArgumentError, EditRefusedError, UnsupportedOperationError
+from deepgraph.kernels.base import Kernel
+from deepgraph.kernels.facts import describe
+from deepgraph.kernels.masked import MaskedStages
+from deepgraph.kernels.numba_walk import NumbaWalk
+from deepgraph.kernels.plan import Plan, make_plan
+from deepgraph.kernels.topology import Topology
+from deepgraph.kernels.torch_walk import TorchWalk
+
+__all__ = ["Program", "make_kernel", "program"]
+
+_handles = itertools.count(1)
+_programs: WeakValueDictionary[int, Program] = WeakValueDictionary()
+
+
+class _Pass:
+    """One forward pass, known by the storage that it saved: alive until autograd lets go of that storage."""
+
+    __slots__ = ("consumed", "storage", "version")
+
+    def __init__(self, storage: Any, version: int) -> None:
+        self.storage, self.version, self.consumed = storage, version, False
+
+    def expired(self) -> bool:
+        return bool(self.storage.expired())
+
+
+class Program:
+    """What `torch.ops.deepgraph.graph` runs for a handle: one topology, its kernel and the plan that chose it.
+
+    The registry of handles holds programs weakly: whoever owns the network keeps its program alive.
+
+    Parameters
+    ----------
+    topology : Topology
+        What to compute.
+    storage : {"auto", "csr", "masked", "dense"}
+        How weights are held.
+    layout : {"flat", "layers"}, optional
+        Of masked weights; default "layers" where the network is layered.
+    dtype : torch.dtype
+        Of x, weights and bias.
+    device : torch.device or str
+        Of x, weights and bias.
+
+    Raises
+    ------
+    ArgumentError, TooLargeError, StructureError, UnsupportedOperationError
+        If the storage or the layout does not fit the topology.
+
+    Attributes
+    ----------
+    plan : Plan
+        Which storage and kernel, and why.
+    version : int
+        Number of times the topology was replaced.
+    armed : bool
+        While True each backward pass appends (A (N, B), dZ (N, B)) by position to `captured`.
+    captured : list of (Tensor, Tensor)
+        Factors of the gradients of all pairs: dL/dw_uv = sum over the batch of A[u] * dZ[v].
+
+    Examples
+    --------
+    >>> t = Topology(2, [0], [1], [0, 1], inputs=[0], outputs=[1], activation=[0, 1])
+    >>> network = Program(t, "csr")
+    >>> network(torch.tensor([[2.0]]), [torch.tensor([3.0])], torch.tensor([1.0]))
+    tensor([[7.]])
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        storage: str = "auto",
+        layout: str | None = None,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.dtype, self.device = dtype, torch.device(device)
+        self.plan = make_plan(
+            describe(topology),
+            storage,
+            dtype=str(dtype).removeprefix("torch."),
+            device=str(self.device),
+            layout=layout,
+        )
+        self.kernel = make_kernel(topology, self.plan)
+        self.version = 0
+        self.armed = False
+        self.captured: list[tuple[Tensor, Tensor]] = []
+        self.handle = next(_handles)
+        self._passes: dict[int, _Pass] = {}
+        self._cause = ""
+        _programs[self.handle] = self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy is a program of its own: it gets its own handle and no pending passes.
+        part = self.plan.parts[0]
+        return (Program, (self.topology, part.storage, part.layout, self.dtype, self.device))
+
+    def __call__(self, x: Tensor, weights: Sequence[Tensor], bias: Tensor) -> Tensor:
+        """Return y (B, O) for x (B, I), with gradients for x, weights and bias (C,).
+
+        Raises
+        ------
+        ShapeError, DtypeError
+            If x, weights and bias do not fit the kernel.
+        """
+        y: Tensor = _graph(x, weights, bias, self.handle)[0]
+        return y
+
+    @property
+    def topology(self) -> Topology:
+        """Return the structure that is computed now."""
+        return self.kernel.topology
+
+    def pending(self) -> bool:
+        """Return whether a forward pass is alive whose backward has not run; an edit now would make it wrong."""
+        for key in [key for key, entry in self._passes.items() if entry.expired()]:
+            del self._passes[key]
+        return any(not entry.consumed for entry in self._passes.values())
+
+    def replace_topology(self, topology: Topology, cause: str = "the graph was edited") -> None:
+        """Compute edited edges between the same nodes from now on, with the same kind of kernel.
+
+        Parameters
+        ----------
+        topology : Topology
+            The edited structure.
+        cause : str
+            What happened, for the message of a backward pass that comes too late.
+
+        Raises
+        ------
+        EditRefusedError
+            If a forward pass waits for its backward; nothing changed.
+        """
+        if self.pending():
+            raise EditRefusedError(
+                "expected no edit between forward and backward, but a forward pass of this network still waits for its "
+                "backward; call backward() first, or drop the result and its loss"
+            )
+        self.kernel = self.kernel.with_topology(topology)
+        self.outdate(cause)
+
+    def outdate(self, cause: str) -> None:
+        """Refuse the backward of every forward pass made so far: the edges it saw are no more."""
+        self.version += 1
+        self._cause = cause
+
+    def note(self, saved: Tensor) -> None:
+        """Remember a forward pass by what it saved."""
+        storage = StorageWeakRef(saved.untyped_storage())  # type: ignore[no-untyped-call]
+        if len(self._passes) > 16:
+            self.pending()
+        self._passes[storage.cdata] = _Pass(storage, self.version)
+
+    def consume(self, saved: Tensor) -> None:
+        """Mark the forward pass that saved this as done.
+
+        Raises
+        ------
+        EditRefusedError
+            If the topology was replaced since.
+        """
+        entry = self._passes.get(saved.untyped_storage()._cdata)
+        if entry is None:
+            return
+        if entry.version != self.version:
+            raise EditRefusedError(
+                f"this backward belongs to a forward pass before {self.version - entry.version} edits, the last one "
+                f"because {self._cause}; run the forward pass again"
+            )
+        entry.consumed = True
+
+
+def program(handle: int) -> Program:
+    """Return the live program of a handle.
+
+    Raises
+    ------
+    ArgumentError
+        If no live program of this process has that handle.
+    """
+    found = _programs.get(handle)
+    if found is None:
+        raise ArgumentError(
+            f"handle {handle} stands for no live program: its network was deleted, or it comes from another process; "
+            "call the module instead of the operator"
+        )
+    return found
+
+
+def make_kernel(topology: Topology, plan: Plan) -> Kernel:
+    """Return the kernel that the first part of a plan names.
+
+    Raises
+    ------
+    MissingDependencyError, StructureError, TooLargeError, UnsupportedOperationError
+        If the kernel cannot compute this topology here.
+
+    Examples
+    --------
+    >>> t = Topology(2, [0], [1], [0, 1], inputs=[0], outputs=[1], activation=[0, 1])
+    >>> make_kernel(t, make_plan(describe(t), "masked")).name
+    'MaskedStages'
+    """
+    part = plan.parts[0]
+    if part.kernel == "MaskedStages":
+        return MaskedStages(topology, "layers" if part.layout == "layers" else "flat", part.device)
+    return NumbaWalk(topology) if part.kernel == "NumbaWalk" else TorchWalk(topology, part.device)
+
+
+def _forward(x: Tensor, weights: list[Tensor], bias: Tensor, handle: int) -> tuple[Tensor, Tensor]:
+    live = program(handle)
+    live.kernel.check(x, weights, bias)
+    y, saved = live.kernel.forward(x, weights, bias)
+    live.note(saved)
+    return y, saved
+
+
+def _forward_fake(x: Tensor, weights: list[Tensor], bias: Tensor, handle: int) -> tuple[Tensor, Tensor]:
+    kernel = program(handle).kernel
+    kernel.check(x, weights, bias)
+    batch = x.shape[0]
+    return x.new_empty(batch, kernel.topology.outputs.shape[0]), x.new_empty(kernel.saved_shape(batch, x.dtype))
+
+
+def _backward(
+    dy: Tensor, saved: Tensor, weights: list[Tensor], bias: Tensor, handle: int, need_dx: bool
+) -> tuple[Tensor, list[Tensor], Tensor]:
+    live = program(handle)
+    live.consume(saved)
+    kernel = live.kernel
+    dx, dweights, dbias, dz = kernel.backward(dy, saved, weights, need_dx)
+    if live.armed:
+        batch = dy.shape[0]
+        live.captured.append((kernel.activations(saved, batch), kernel.gradients(dz, batch)))
+    return dy.new_empty(0) if dx is None else dx, dweights, dbias
+
+
+def _backward_fake(
+    dy: Tensor, saved: Tensor, weights: list[Tensor], bias: Tensor, handle: int, need_dx: bool
+) -> tuple[Tensor, list[Tensor], Tensor]:
+    width = program(handle).topology.inputs.shape[0]
+    dx = dy.new_empty(dy.shape[0], width) if need_dx else dy.new_empty(0)
+    return dx, [torch.empty_like(weight) for weight in weights], torch.empty_like(bias)
+
+
+class _Graph(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, handle: int, x: Tensor, bias: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
+        with torch._C._AutoDispatchBelowAutograd():
+            y, saved = _graph(x, weights, bias, handle)
+        ctx.handle = handle
+        ctx.save_for_backward(saved, bias, *weights)
+        ctx.mark_non_differentiable(saved)
+        ctx.set_materialize_grads(False)
+        return y, saved
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor | None, _: Any) -> tuple[Any, ...]:
+        saved, bias, *weights = ctx.saved_tensors
+        if dy is None:
+            return (None,) * (3 + len(weights))
+        need_dx = ctx.needs_input_grad[1]
+        dx, dweights, dbias = _graph_backward(dy, saved, weights, bias, ctx.handle, need_dx)
+        return (None, dx if need_dx else None, dbias, *dweights)
+
+
+class _GraphBackward(torch.autograd.Function):
+    """Stands in for the gradient's own gradient, which is missing: asking for it is an error and not a zero."""
+
+    @staticmethod
+    def forward(ctx: Any, handle: int, need_dx: bool, dy: Tensor, saved: Tensor, bias: Tensor, *weights: Tensor) -> Any:
+        with torch._C._AutoDispatchBelowAutograd():
+            dx, dweights, dbias = _graph_backward(dy, saved, weights, bias, handle, need_dx)
+        return (dx, dbias, *dweights)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        raise UnsupportedOperationError(
+            "second-order gradients through deepgraph::graph are not supported; for these, build the network from "
+            "torch operations, e.g. from to_dense()"
+        )
+
+
+def _forward_autograd(x: Tensor, weights: list[Tensor], bias: Tensor, handle: int) -> Any:
+    return _Graph.apply(handle, x, bias, *weights)  # type: ignore[no-untyped-call]
+
+
+def _backward_autograd(
+    dy: Tensor, saved: Tensor, weights: list[Tensor], bias: Tensor, handle: int, need_dx: bool
+) -> tuple[Tensor, list[Tensor], Tensor]:
+    if torch.is_grad_enabled():
+        found = _GraphBackward.apply(handle, need_dx, dy, saved, bias, *weights)  # type: ignore[no-untyped-call]
+        return found[0], list(found[2:]), found[1]
+    with torch._C._AutoDispatchBelowAutograd():
+        result: tuple[Tensor, list[Tensor], Tensor] = _graph_backward(dy, saved, weights, bias, handle, need_dx)
+    return result
+
+
+# Registered by hand and not with torch.library.custom_op, whose autograd costs 50 microseconds more per step.
+_library: Any = torch.library.Library("deepgraph", "DEF")  # type: ignore[no-untyped-call]
+_library.define("graph(Tensor x, Tensor[] weights, Tensor bias, int handle) -> (Tensor y, Tensor saved)")
+_library.define(
+    "graph_backward(Tensor dy, Tensor saved, Tensor[] weights, Tensor bias, int handle, bool need_dx) "
+    "-> (Tensor dx, Tensor[] dweights, Tensor dbias)"
+)
+_library.impl("graph", _forward, "CompositeExplicitAutograd")
+_library.impl("graph_backward", _backward, "CompositeExplicitAutograd")
+_library.impl("graph", _forward_autograd, "Autograd")
+_library.impl("graph_backward", _backward_autograd, "Autograd")
+torch.library.register_fake("deepgraph::graph", _forward_fake, lib=_library)
+torch.library.register_fake("deepgraph::graph_backward", _backward_fake, lib=_library)
+_graph = torch.ops.deepgraph.graph.default
+_graph_backward = torch.ops.deepgraph.graph_backward.default

@@ -1,0 +1,343 @@
+"""Plans: which storage and kernel compute a network, with what tiles, at what cost, and why. Printable and exact.
+
+A plan follows from the facts of a graph by fixed thresholds, without measuring and without running a kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
+from typing import Any
+
+from deepgraph.errors import ArgumentError, FileFormatError, TooLargeError
+from deepgraph.kernels.facts import Facts
+from deepgraph.kernels.tiling import tiling
+
+__all__ = [
+    "MASKED_LIMIT",
+    "Plan",
+    "PlanPart",
+    "WeightSet",
+    "choose_storage",
+    "has_numba",
+    "make_plan",
+]
+
+MASKED_LIMIT = 2**30
+"""Largest size of masked weights, bytes."""
+
+NOMINAL_BATCH = 128
+"""Batch size that costs are estimated for."""
+
+# Where edge values stop being faster than a dense matrix at batch 128, by measurement: compiled, torch, CUDA.
+_CSR_UP_TO = {"numba": 0.5, "torch": 0.15, "cuda": 0.1}
+# A graph with skip edges becomes one block per stage; beyond this many stages the blocks are too narrow to pay.
+_SHALLOW = 16
+_NO_NUMBA = "numba is not installed: torch kernels, slower; pip install deepgraph-nn[fast]"
+
+
+@dataclass(frozen=True)
+class WeightSet:
+    """One weight tensor of a plan: how many of its pairs are edges."""
+
+    name: str
+    edges: int
+    pairs: int
+
+    @property
+    def density(self) -> float:
+        """Return edges over admissible pairs, 0 without pairs."""
+        return self.edges / max(1, self.pairs)
+
+
+@dataclass(frozen=True)
+class PlanPart:
+    """How one operator call computes.
+
+    Parameters
+    ----------
+    name : str
+        Of the part of the model.
+    storage, layout, kernel, dtype, device : str
+        "csr", "masked" or "dense"; "flat" or "layers"; class name; "float32"; "cpu".
+    weights : tuple of WeightSet
+    tile, groups : int
+        Columns per tile and groups of tiles at the nominal batch; 0 where the kernel has none.
+    multiply_adds : int
+        Of one forward and backward pass at the nominal batch.
+    bytes : int
+        Of values, gradients, indexes and saved outputs at the nominal batch, without optimizer state.
+    why : str
+    notes : tuple of str
+    """
+
+    name: str
+    storage: str
+    layout: str
+    kernel: str
+    dtype: str
+    device: str
+    weights: tuple[WeightSet, ...]
+    tile: int
+    groups: int
+    multiply_adds: int
+    bytes: int
+    why: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a model computes, part by part. `print(plan)` shows it as a table."""
+
+    parts: tuple[PlanPart, ...]
+
+    @staticmethod
+    def join(plans: Mapping[str, Plan]) -> Plan:
+        """Return one plan of several named ones.
+
+        Examples
+        --------
+        >>> facts = Facts(3, (2, 1), (1,), (2,), 2, True)
+        >>> plan = make_plan(facts, numba_available=True)
+        >>> [part.name for part in Plan.join({"stem": plan, "head": plan}).parts]
+        ['stem', 'head']
+        """
+        parts = [
+            replace(part, name=name if len(plan.parts) == 1 else f"{name}.{part.name}")
+            for name, plan in plans.items()
+            for part in plan.parts
+        ]
+        return Plan(tuple(parts))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as plain JSON values.
+
+        Examples
+        --------
+        >>> Plan(()).to_dict()
+        {'parts': []}
+        """
+        return {"parts": [_jsonable(asdict(part)) for part in self.parts]}
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> Plan:
+        """Return the plan that `to_dict` described.
+
+        Raises
+        ------
+        FileFormatError
+            If a field is missing or unknown.
+
+        Examples
+        --------
+        >>> Plan.from_dict({"parts": []})
+        Plan(parts=())
+        """
+        try:
+            parts = [
+                PlanPart(
+                    **{
+                        **part,
+                        "weights": tuple(WeightSet(**entry) for entry in part["weights"]),
+                        "notes": tuple(part["notes"]),
+                    }
+                )
+                for part in values["parts"]
+            ]
+        except (KeyError, TypeError) as problem:
+            raise FileFormatError(
+                f"expected a plan as written by Plan.to_dict, got fields that do not fit: {problem}; "
+                "make the plan again"
+            ) from problem
+        return Plan(tuple(parts))
+
+    def __str__(self) -> str:
+        rows = [("weights", "storage", "kernel", "edges", "density", "tile", "groups")]
+        for part in self.parts:
+            for entry in part.weights:
+                name = part.name if len(part.weights) == 1 else f"{part.name}.{entry.name}"
+                cut = (str(part.tile), str(part.groups)) if part.tile else ("-", "-")
+                rows.append((name, part.storage, part.kernel, f"{entry.edges:,}", f"{entry.density:.2%}", *cut))
+        widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+        lines = [
+            "  ".join(
+                cell.ljust(w) if k < 3 else cell.rjust(w) for k, (cell, w) in enumerate(zip(row, widths, strict=True))
+            )
+            for row in rows
+        ]
+        for part in self.parts:
+            lines.append(
+                f"{part.name}: {part.why}; {part.dtype} on {part.device}, at batch {NOMINAL_BATCH} about "
+                f"{part.multiply_adds / 1e6:,.1f} million multiply-adds a step, {part.bytes / 2**20:,.1f} MB"
+            )
+            lines.extend(f"{part.name}: {note}" for note in part.notes)
+        return "\n".join(line.rstrip() for line in lines)
+
+
+def has_numba() -> bool:
+    """Return whether numba can be imported.
+
+    Examples
+    --------
+    >>> isinstance(has_numba(), bool)
+    True
+    """
+    return find_spec("numba") is not None
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _jsonable(entry) for key, entry in value.items()}
+    return [_jsonable(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+
+
+def choose_storage(
+    density: float,
+    *,
+    stages: int = 2,
+    elements: int = 0,
+    device: str = "cpu",
+    numba_available: bool | None = None,
+) -> str:
+    """Return "csr" or "masked", whichever computes faster at batch 128.
+
+    Parameters
+    ----------
+    density : float
+        Edges over admissible pairs, in [0, 1].
+    stages : int
+        Stages of a graph with skip edges; 2 for one layer.
+    elements : int
+        Elements that the masked storage would have; beyond 1 GB in float32 csr is used.
+    device : str
+        "cpu" or "cuda".
+    numba_available : bool, optional
+        Default: whether numba can be imported.
+
+    Raises
+    ------
+    ArgumentError
+        If density is outside [0, 1].
+
+    Examples
+    --------
+    >>> choose_storage(0.05, numba_available=True), choose_storage(0.9, numba_available=True)
+    ('csr', 'masked')
+    """
+    if not 0 <= density <= 1:
+        raise ArgumentError(f"expected a density in [0, 1], got {density!r}")
+    compiled = has_numba() if numba_available is None else numba_available
+    limit = _CSR_UP_TO["cuda" if device.startswith("cuda") else "numba" if compiled else "torch"]
+    fits = stages <= _SHALLOW and elements * 4 <= MASKED_LIMIT
+    return "masked" if density > limit and fits else "csr"
+
+
+def make_plan(
+    facts: Facts,
+    storage: str = "auto",
+    dtype: str = "float32",
+    device: str = "cpu",
+    numba_available: bool | None = None,
+    name: str = "network",
+    layout: str | None = None,
+) -> Plan:
+    """Return the plan of one network.
+
+    Parameters
+    ----------
+    facts : Facts
+        See `describe`.
+    storage : {"auto", "csr", "masked", "dense"}
+        "dense" only where every pair is an edge.
+    dtype, device : str
+        As torch names them, "float32" and "cpu".
+    numba_available : bool, optional
+        Default: whether numba can be imported.
+    name : str
+        Of the part in the table.
+    layout : {"flat", "layers"}, optional
+        Of masked storage; default by whether the network is layered.
+
+    Raises
+    ------
+    ArgumentError
+        If storage is unknown, or "dense" is asked for a graph in which pairs are missing.
+    TooLargeError
+        If "masked" or "dense" is asked for more than 1 GB.
+
+    Examples
+    --------
+    >>> plan = make_plan(Facts(30, (10, 20), (10,), (200,), 200, True), numba_available=True)
+    >>> plan.parts[0].storage, plan.parts[0].kernel, plan.parts[0].tile
+    ('csr', 'NumbaWalk', 64)
+    """
+    if storage not in ("auto", "csr", "masked", "dense"):
+        raise ArgumentError(f"expected storage 'auto', 'csr', 'masked' or 'dense', got {storage!r}")
+    compiled = has_numba() if numba_available is None else numba_available
+    chosen, why = _storage(facts, storage, device, compiled)
+    kernel, notes = _kernel(facts, chosen, dtype, device, compiled)
+    itemsize = {"float64": 8, "bfloat16": 2, "float16": 2}.get(dtype, 4)
+    edges = sum(facts.edges)
+    weights = edges if chosen == "csr" else facts.masked_elements
+    tile = groups = 0
+    if kernel == "NumbaWalk":
+        cut = tiling(NOMINAL_BATCH, itemsize)
+        tile, groups = cut.tile, len(cut.groups)
+    # Values, gradients and one gathered copy, with three indexes of 4 bytes per edge; or values, gradients and a mask.
+    per_weight = 3 * itemsize + 12 if chosen == "csr" else 2 * itemsize + 1
+    part = PlanPart(
+        name=name,
+        storage=chosen,
+        layout=layout or ("layers" if facts.layered else "flat"),
+        kernel=kernel,
+        dtype=dtype,
+        device=device,
+        weights=tuple(WeightSet(str(k), e, p) for k, (e, p) in enumerate(zip(facts.edges, facts.pairs, strict=True))),
+        tile=tile,
+        groups=groups,
+        multiply_adds=3 * weights * NOMINAL_BATCH,
+        bytes=weights * per_weight + 2 * facts.num_nodes * NOMINAL_BATCH * itemsize,
+        why=why,
+        notes=notes,
+    )
+    return Plan((part,))
+
+
+def _storage(facts: Facts, storage: str, device: str, compiled: bool) -> tuple[str, str]:
+    size = facts.masked_elements * 4
+    if storage == "dense" and sum(facts.edges) != sum(facts.pairs):
+        raise ArgumentError(
+            f"expected every pair to be an edge for storage 'dense', got {sum(facts.edges):,} of {sum(facts.pairs):,}; "
+            "use 'masked', or to_dense() to add the missing edges"
+        )
+    if storage in ("masked", "dense") and size > MASKED_LIMIT:
+        raise TooLargeError(
+            f"storage {storage!r} of this graph takes {size / 2**30:.1f} GB in float32, more than the limit of "
+            f"{MASKED_LIMIT / 2**30:.0f} GB; use storage='csr'"
+        )
+    if storage != "auto":
+        return storage, f"storage {storage} as asked"
+    chosen = choose_storage(
+        facts.density,
+        stages=2 if facts.layered else len(facts.widths),
+        elements=facts.masked_elements,
+        device=device,
+        numba_available=compiled,
+    )
+    if chosen == "masked":
+        return chosen, f"masked matrices because {facts.density:.0%} of the pairs are edges"
+    return chosen, f"edge values because {facts.density:.2%} of the pairs in {len(facts.widths):,} stages are edges"
+
+
+def _kernel(facts: Facts, storage: str, dtype: str, device: str, compiled: bool) -> tuple[str, tuple[str, ...]]:
+    if storage != "csr":
+        return "MaskedStages", ()
+    if device != "cpu":
+        return "TorchWalk", (f"edge values on {device} run stage by stage through torch's sparse products",)
+    if facts.custom:
+        return "TorchWalk", (f"registered activations {', '.join(facts.custom)} need torch kernels, slower",)
+    if dtype not in ("float32", "float64"):
+        return "TorchWalk", (f"edge values of {dtype} need torch kernels, slower",)
+    return ("NumbaWalk", ()) if compiled else ("TorchWalk", (_NO_NUMBA,))

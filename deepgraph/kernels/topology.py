@@ -1,0 +1,336 @@
+"""The frozen index structure of a graph that kernels walk: edges, stages, inputs, outputs, and what is derived from it.
+
+Positions number the nodes as the graph does. *Ranks* number them in program order (by stage, then by position): the
+order in which they are computed and in which kernels store their activations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+
+from deepgraph.errors import ArgumentError, DtypeError, EdgeError, ShapeError, StructureError
+from deepgraph.kernels.activations import activation
+
+__all__ = ["Topology"]
+
+Int32 = NDArray[np.int32]
+Int64 = NDArray[np.int64]
+
+_MAX_INT32 = 2**31 - 1
+
+
+def _integers(name: str, values: ArrayLike, dtype: type[np.integer[Any]]) -> NDArray[Any]:
+    """Return a read-only one-dimensional integer array; refuses fractions and values that do not fit."""
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise ShapeError(f"expected {name} to have one dimension, got shape {array.shape}; pass a flat array")
+    if array.size == 0:
+        array = array.astype(dtype)
+    if array.dtype.kind not in "iu":
+        raise DtypeError(f"expected {name} to hold integers, got dtype {array.dtype}; convert it first")
+    limits = np.iinfo(dtype)
+    if array.size and (array.min() < limits.min or array.max() > limits.max):
+        raise ArgumentError(f"expected {name} within {limits.min}..{limits.max}, got {array.min()}..{array.max()}")
+    array = np.ascontiguousarray(array, dtype=dtype)
+    if array.flags.writeable:
+        array = array.copy() if array is values or array.base is not None else array
+        array.flags.writeable = False
+    return array
+
+
+def _check_ids(name: str, values: NDArray[Any], num_nodes: int) -> None:
+    wrong = np.flatnonzero((values < 0) | (values >= num_nodes))
+    if wrong.size:
+        raise EdgeError(
+            f"expected {name} to be node positions in 0..{num_nodes - 1}, got {values[wrong[0]]} at index {wrong[0]}; "
+            "positions are indexes into list(graph)"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Topology:
+    """The structure of one neural network as arrays, checked once and never changed.
+
+    Parameters
+    ----------
+    num_nodes : int
+        N, at least 1.
+    src, dst : (E,) int32
+        Edges in canonical order: sorted by (src, dst), without duplicates.
+    stage : (N,) int32
+        Stage of each node; it goes up along every edge.
+    inputs : (I,) int64
+        Positions that the columns of x feed; a node named twice receives the sum of its columns.
+    outputs : (O,) int64
+        Positions that the columns of the result show, repeats allowed.
+    activation : (N,) uint8
+        Code per node, see `deepgraph.kernels.activations`; ignored for inputs.
+    splits : (S,) ints, optional
+        How many edges each weight tensor holds, in canonical order; default one tensor with all of them.
+    labels : sequence, optional
+        Names of nodes for messages; default the positions.
+
+    Raises
+    ------
+    ArgumentError, DtypeError, ShapeError
+        If an argument has the wrong type, shape or range.
+    EdgeError
+        If a position is out of range, or edges are duplicated or not sorted.
+    StructureError
+        If an edge does not go up in stage, or enters an input.
+
+    Examples
+    --------
+    >>> t = Topology(3, [0, 0, 1], [1, 2, 2], [0, 1, 2], inputs=[0], outputs=[2], activation=[0, 1, 0])
+    >>> t.num_edges, t.num_computed, t.order.tolist()
+    (3, 2, [0, 1, 2])
+    """
+
+    num_nodes: int
+    src: Int32
+    dst: Int32
+    stage: Int32
+    inputs: Int64
+    outputs: Int64
+    activation: NDArray[np.uint8]
+    splits: tuple[int, ...] = ()
+    labels: Sequence[Any] | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.num_nodes, (int, np.integer)) or self.num_nodes < 1:
+            raise ArgumentError(
+                f"expected a graph of at least 1 node, got num_nodes={self.num_nodes!r}; add nodes first"
+            )
+        object.__setattr__(self, "num_nodes", int(self.num_nodes))
+        for name, dtype in _DTYPES.items():
+            object.__setattr__(self, name, _integers(name, getattr(self, name), dtype))
+        for name in ("stage", "activation"):
+            if getattr(self, name).shape != (self.num_nodes,):
+                raise ShapeError(
+                    f"expected {name} of shape ({self.num_nodes},), one entry per node, got {getattr(self, name).shape}"
+                )
+        _check_ids("inputs", self.inputs, self.num_nodes)
+        _check_ids("outputs", self.outputs, self.num_nodes)
+        for code in np.unique(self.activation):
+            activation(int(code))
+        self._check_edges()
+        self._check_splits()
+
+    def _check_edges(self) -> None:
+        src, dst, n = self.src, self.dst, self.num_nodes
+        if src.shape != dst.shape:
+            raise ShapeError(f"expected src and dst of the same length, got {src.shape[0]} and {dst.shape[0]}")
+        if src.shape[0] > _MAX_INT32:
+            raise ArgumentError(f"expected at most {_MAX_INT32} edges, got {src.shape[0]}")
+        _check_ids("src", src, n)
+        _check_ids("dst", dst, n)
+        rising = (src[:-1] < src[1:]) | ((src[:-1] == src[1:]) & (dst[:-1] < dst[1:]))
+        if not rising.all():
+            at = int(np.flatnonzero(~rising)[0])
+            same = src[at] == src[at + 1] and dst[at] == dst[at + 1]
+            raise EdgeError(
+                f"expected edges sorted by (source, target) without duplicates, got {self._edge(at)} "
+                f"{'twice' if same else 'before ' + self._edge(at + 1)}; sort and merge them first"
+            )
+        flat = np.flatnonzero(self.stage[src] >= self.stage[dst])
+        if flat.size:
+            at = int(flat[0])
+            raise StructureError(
+                f"expected every edge to go up in stage, got edge {self._edge(at)} from stage {self.stage[src[at]]} to "
+                f"stage {self.stage[dst[at]]} ({flat.size} such edges); declare other stages or turn the edge around"
+            )
+        entering = np.flatnonzero(self.is_input[dst])
+        if entering.size:
+            raise StructureError(
+                f"expected no edge into an input, got edge {self._edge(int(entering[0]))} "
+                f"({entering.size} such edges); "
+                "an input passes x through, so remove these edges or give the node another role"
+            )
+
+    def _check_splits(self) -> None:
+        splits = tuple(int(count) for count in self.splits) or (self.num_edges,)
+        if min(splits) < 0 or sum(splits) != self.num_edges:
+            raise ShapeError(f"expected splits that add up to {self.num_edges} edges, got {splits}")
+        object.__setattr__(self, "splits", splits)
+
+    def _edge(self, at: int) -> str:
+        names: Sequence[Any] = self.labels if self.labels is not None else range(self.num_nodes)
+        return f"({names[int(self.src[at])]!r}, {names[int(self.dst[at])]!r})"
+
+    def with_edges(self, src: ArrayLike, dst: ArrayLike, splits: Sequence[int] | None = None) -> Topology:
+        """Return this topology with other edges between the same nodes; what depends on nodes only is kept.
+
+        Parameters
+        ----------
+        src, dst : (E,) int32
+            The new edges in canonical order.
+        splits : (S,) ints, optional
+            Edge counts per weight tensor; needed when there is more than one tensor and their counts changed.
+
+        Raises
+        ------
+        DtypeError, EdgeError, ShapeError, StructureError
+            As for a new topology; this one is unchanged.
+
+        Examples
+        --------
+        >>> t = Topology(2, [0], [1], [0, 1], inputs=[0], outputs=[1], activation=[0, 0])
+        >>> t.with_edges([], []).num_edges
+        0
+        """
+        if splits is None:
+            splits = self.splits if len(self.splits) > 1 else ()
+        new = replace(self, src=np.asarray(src), dst=np.asarray(dst), splits=tuple(splits))
+        for name in _NODE_ONLY & self.__dict__.keys():
+            new.__dict__[name] = self.__dict__[name]
+        return new
+
+    @property
+    def num_edges(self) -> int:
+        """Return E."""
+        return int(self.src.shape[0])
+
+    @property
+    def num_computed(self) -> int:
+        """Return C, the number of nodes that are no inputs; each has one bias, in ascending position."""
+        return self.num_nodes - int(np.count_nonzero(self.is_input))
+
+    @cached_property
+    def is_input(self) -> NDArray[np.bool_]:
+        """Return (N,) bool by position."""
+        mask = np.zeros(self.num_nodes, dtype=bool)
+        mask[self.inputs] = True
+        mask.flags.writeable = False
+        return mask
+
+    @cached_property
+    def order(self) -> Int32:
+        """Return (N,) int32, the positions in program order: by stage, then by position."""
+        if (self.stage[:-1] <= self.stage[1:]).all():
+            return _frozen(np.arange(self.num_nodes, dtype=np.int32))
+        return _frozen(np.argsort(self.stage, kind="stable").astype(np.int32))
+
+    @cached_property
+    def rank(self) -> Int32:
+        """Return (N,) int32, the place of each position in program order; the inverse of `order`."""
+        rank = np.empty(self.num_nodes, dtype=np.int32)
+        rank[self.order] = np.arange(self.num_nodes, dtype=np.int32)
+        return _frozen(rank)
+
+    @cached_property
+    def is_ordered(self) -> bool:
+        """Return whether positions are ranks."""
+        return bool((self.stage[:-1] <= self.stage[1:]).all())
+
+    @cached_property
+    def stage_starts(self) -> Int64:
+        """Return (S + 1,) int64, the rank at which each of the S occupied stages begins, and N."""
+        sorted_stage = self.stage[self.order]
+        return _frozen(np.r_[0, np.flatnonzero(sorted_stage[1:] != sorted_stage[:-1]) + 1, self.num_nodes])
+
+    @cached_property
+    def bias_index(self) -> Int32:
+        """Return (N,) int32 by rank: index of the node's bias, -1 for an input."""
+        by_position = np.where(self.is_input, -1, np.cumsum(~self.is_input) - 1)
+        return _frozen(by_position[self.order].astype(np.int32))
+
+    @cached_property
+    def ranked_activation(self) -> NDArray[np.uint8]:
+        """Return (N,) uint8 by rank: activation code, identity for inputs."""
+        return _frozen(np.where(self.is_input, 0, self.activation)[self.order].astype(np.uint8))
+
+    @cached_property
+    def kept_index(self) -> Int32:
+        """Return (N,) int32 by rank: row of the saved sum z among those that the backward pass needs, else -1."""
+        codes = self.ranked_activation
+        needing = np.array([code for code in np.unique(codes) if activation(int(code)).needs_input], dtype=np.uint8)
+        needed = np.isin(codes, needing)
+        return _frozen(np.where(needed, np.cumsum(needed) - 1, -1).astype(np.int32))
+
+    @cached_property
+    def num_kept(self) -> int:
+        """Return how many nodes save their sum z."""
+        return int(np.count_nonzero(self.kept_index >= 0))
+
+    @cached_property
+    def input_ranks(self) -> Int32:
+        """Return (I,) int32, the rank that each column of x feeds."""
+        return _frozen(self.rank[self.inputs])
+
+    @cached_property
+    def output_ranks(self) -> Int32:
+        """Return (O,) int32, the rank that each column of the result shows."""
+        return _frozen(self.rank[self.outputs])
+
+    @cached_property
+    def source_indptr(self) -> Int32:
+        """Return (N + 1,) int32: the out-edges of position u are canonical edges indptr[u]:indptr[u + 1]."""
+        counts = np.bincount(self.src, minlength=self.num_nodes)
+        return _frozen(np.r_[0, np.cumsum(counts)].astype(np.int32))
+
+    @cached_property
+    def target_rank(self) -> Int32:
+        """Return (E,) int32, the rank of each canonical edge's target."""
+        return self.dst if self.is_ordered else _frozen(self.rank[self.dst])
+
+    @cached_property
+    def _by_target(self) -> tuple[Int32, Int32, Int32]:
+        # Two counting sorts in scipy's C++: rows into program order, then the transposition, linear in edges.
+        n, edges = self.num_nodes, self.num_edges
+        perm = np.arange(edges, dtype=np.int32)
+        rows = sparse.csr_array((perm, self.target_rank, self.source_indptr), shape=(n, n))
+        by_target = (rows if self.is_ordered else rows[self.order]).tocsc()
+        return tuple(  # type: ignore[return-value]
+            _frozen(part.astype(np.int32, copy=False)) for part in (by_target.indptr, by_target.indices, by_target.data)
+        )
+
+    @property
+    def target_indptr(self) -> Int32:
+        """Return (N + 1,) int32 by rank: the in-edges of rank r are target-major edges indptr[r]:indptr[r + 1]."""
+        return self._by_target[0]
+
+    @property
+    def source_rank(self) -> Int32:
+        """Return (E,) int32 in target-major order: the rank of each edge's source, ascending for each target."""
+        return self._by_target[1]
+
+    @property
+    def target_perm(self) -> Int32:
+        """Return (E,) int32, the canonical edge of each target-major edge."""
+        return self._by_target[2]
+
+
+def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+    array.flags.writeable = False
+    return array
+
+
+_DTYPES: dict[str, type[np.integer[Any]]] = {
+    "src": np.int32,
+    "dst": np.int32,
+    "stage": np.int32,
+    "inputs": np.int64,
+    "outputs": np.int64,
+    "activation": np.uint8,
+}
+
+_NODE_ONLY = {
+    "is_input",
+    "order",
+    "rank",
+    "is_ordered",
+    "stage_starts",
+    "bias_index",
+    "ranked_activation",
+    "kept_index",
+    "num_kept",
+    "input_ranks",
+    "output_ranks",
+}
