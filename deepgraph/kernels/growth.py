@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepgraph.errors import ArgumentError, CapacityError, EdgeError, ShapeError
+from deepgraph.kernels.products import add_product
 
 __all__ = ["AbsentPairs", "Factors", "best_absent", "pair_scores", "sample_absent"]
 
@@ -290,7 +291,7 @@ def _blocks(
             return
         block = work[: (end - begin) * (len(targets) - left)].view(end - begin, -1)
         for number, (a, dz) in enumerate(ranked):
-            block.addmm_(a[begin:end], dz[left:].t(), beta=min(number, 1))
+            add_product(block, a[begin:end], dz[left:].t(), beta=min(number, 1))
         if reduce_block is not None:
             reduce_block(block)
         if scales is not None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from deepgraph.errors import ArgumentError, ShapeError, StructureError, TooLargeError
 from deepgraph.kernels.base import Stage, StageKernel
 from deepgraph.kernels.plan import MASKED_LIMIT
+from deepgraph.kernels.products import add_product
 from deepgraph.kernels.topology import Topology
 
 __all__ = ["MASKED_LIMIT", "MaskedStages", "flat_index", "flat_size", "layer_index"]
@@ -191,7 +192,7 @@ class MaskedStages(StageKernel):
         matrix = prepared[number]
         if stage.computed is not None:
             matrix = matrix.index_select(0, stage.computed)
-        return torch.addmm(bias, matrix, outputs[self._earlier(number)])
+        return add_product(bias.expand(-1, outputs.shape[1]).clone(), matrix, outputs[self._earlier(number)])
 
     def _pull(self, number: int, stage: Stage, dz: Tensor, prepared: Any) -> None:
         """Do nothing: gradients are handed to earlier rows by `_push`."""
@@ -210,9 +211,9 @@ class MaskedStages(StageKernel):
         if stage.computed is not None:
             # Rows of inputs hold dx, which is no sum's gradient and must not flow back.
             rows = torch.zeros_like(rows).index_copy_(0, stage.computed, rows.index_select(0, stage.computed))
-        torch.mm(rows, outputs[earlier].t(), out=dweights[1][number])
+        add_product(dweights[1][number], rows, outputs[earlier].t(), beta=0.0)
         if below:
-            dz[earlier].addmm_(prepared[number].t(), rows)
+            add_product(dz[earlier], prepared[number].t(), rows)
 
     def _weight_gradients(self, outputs: Tensor, dz: Tensor, weights: list[Tensor], dweights: Any) -> list[Tensor]:
         for gradient, off in zip(dweights[0], self._off_mask, strict=True):

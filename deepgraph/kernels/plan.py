@@ -157,7 +157,9 @@ class Plan:
         rows = [("weights", "storage", "kernel", "edges", "density", "tile", "groups")]
         for part in self.parts:
             for entry in part.weights:
-                name = part.name if len(part.weights) == 1 else f"{part.name}.{entry.name}"
+                # Weight sets that nobody named are numbered, and need the name of their part.
+                own = f"{part.name}.{entry.name}" if entry.name.isdigit() else entry.name
+                name = part.name if len(part.weights) == 1 else own
                 cut = (str(part.tile), str(part.groups)) if part.tile else ("-", "-")
                 rows.append((name, part.storage, part.kernel, f"{entry.edges:,}", f"{entry.density:.2%}", *cut))
         widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]

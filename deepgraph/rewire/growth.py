@@ -12,6 +12,7 @@ import torch
 
 from deepgraph.errors import ArgumentError, ShapeError
 from deepgraph.kernels.growth import AbsentPairs, best_absent, sample_absent
+from deepgraph.kernels.products import product
 from deepgraph.rewire.candidates import absent_blocks, absent_into, best
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class GradientGrowth(ScoredGrowth):
     ) -> npt.NDArray[np.float64]:
         """Return |gradient| (K,) of the pairs (u, v), read from one product of all sources with `targets` (T,)."""
         rows = torch.from_numpy(targets)
-        products = torch.stack([A @ dZ[rows.to(dZ.device)].T for A, dZ in rewirer.factors(values)]).sum(0)
+        products = torch.stack([product(A, dZ[rows.to(dZ.device)].T) for A, dZ in rewirer.factors(values)]).sum(0)
         if rewirer.ranks.sum is not None:
             rewirer.ranks.sum(products)
         dense: npt.NDArray[np.float64] = products.abs().cpu().double().numpy()

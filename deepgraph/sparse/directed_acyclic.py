@@ -192,23 +192,23 @@ class MaskedDeepDAN(GraphModule):
     # -- computing --------------------------------------------------------------------------------------------------
 
     def _make_engines(self) -> dict[str, Any]:
-        facts, core = self.structure_facts, self.core
+        facts, core, automatic = self.structure_facts, self.core, self._config["storage"] == "auto"
         nodes = facts.nodes()
         if self.stem is None or self.head is None:
-            return {"graph": Engine([(core, 0, 0)], nodes, core.edges.storage)}
+            return {"graph": Engine([(core, 0, 0)], nodes, core.edges.storage, automatic)}
         first, last = facts.distinct("inputs"), facts.distinct("outputs")
         stem = bipartite_nodes(self.stem.edge_set.num_sources, len(first), 0)
         stem["activation"][-len(first) :] = facts.activation[first]
         head = bipartite_nodes(len(last), self.head.edge_set.num_targets, 0)
         nodes.update(inputs=first, outputs=last)
         return {
-            "stem": Engine([(self.stem, 0, self.stem.edge_set.num_sources)], stem, self.stem.edges.storage),
+            "stem": Engine([(self.stem, 0, self.stem.edge_set.num_sources)], stem, self.stem.edges.storage, automatic),
             "structure": (
                 NormedEngine(core, facts, self.norms)
                 if len(self.norms)
-                else Engine([(core, 0, 0)], nodes, core.edges.storage)
+                else Engine([(core, 0, 0)], nodes, core.edges.storage, automatic)
             ),
-            "head": Engine([(self.head, 0, len(last))], head, self.head.edges.storage),
+            "head": Engine([(self.head, 0, len(last))], head, self.head.edges.storage, automatic),
         }
 
     def forward(self, x: Tensor) -> Tensor:

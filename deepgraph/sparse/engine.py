@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from deepgraph.graph.arrays import Array
 from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.history import EdgeEdit
 from deepgraph.kernels.operator import Program
+from deepgraph.kernels.plan import Plan
 from deepgraph.kernels.topology import Topology
 from deepgraph.sparse.layer import EdgeLayer
 from deepgraph.sparse.values import EdgeValues
@@ -43,10 +45,12 @@ class Engine:
     nodes : dict
         What `Topology` takes besides edges: num_nodes, stage, inputs, outputs, activation, labels.
     storage : {"csr", "masked"}
+    automatic : bool
+        Whether the storage was chosen by the layers' density and not by the user; the plan says which.
     """
 
-    def __init__(self, parts: list[Part], nodes: dict[str, Any], storage: str) -> None:
-        self.parts, self.storage = parts, storage
+    def __init__(self, parts: list[Part], nodes: dict[str, Any], storage: str, automatic: bool = False) -> None:
+        self.parts, self.storage, self.automatic = parts, storage, automatic
         src, dst, splits = joined_pairs(parts)
         self.topology = Topology(src=src, dst=dst, splits=splits, **nodes)
         self._program: Program | None = None
@@ -73,6 +77,19 @@ class Engine:
             self._program.armed = self._armed
             self._placed = placed
         return self._program
+
+    @property
+    def plan(self) -> Plan:
+        """How the layers are computed and why, each under the name of its edge set."""
+        plan = self.program().plan
+        part = plan.parts[0]
+        names = [layer.edge_set.name for layer, _, _ in self.parts]
+        weights = tuple(replace(entry, name=name) for entry, name in zip(part.weights, names, strict=True))
+        full = part.storage == "masked" and all(entry.edges == entry.pairs for entry in weights)
+        density = sum(entry.edges for entry in weights) / max(sum(entry.pairs for entry in weights), 1)
+        chosen = "edge values" if part.storage == "csr" else "dense matrices"
+        why = f"{chosen} because {density:.2%} of the pairs are edges" if self.automatic else part.why
+        return Plan((replace(part, weights=weights, why=why, storage="dense" if full else part.storage),))
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the outputs (B, O) for x (B, I)."""

@@ -133,13 +133,13 @@ class MaskedDeepFFN(GraphModule):
         return list(self.layers)  # type: ignore[arg-type]
 
     def _make_engines(self) -> dict[str, Engine]:
-        engines = {}
+        engines, automatic = {}, self._config["storage"] == "auto"
         for run in self._segments():
             sizes = self.sizes[run[0] : run[-1] + 2]
             starts = np.concatenate([[0], np.cumsum(sizes)])
             parts = [(self._edge_layers[k], int(starts[i]), int(starts[i + 1])) for i, k in enumerate(run)]
             name = f"layer {run[0]}" if len(run) == 1 else f"layers {run[0]} to {run[-1]}"
-            engines[name] = Engine(parts, self._nodes(sizes, starts, run), parts[0][0].edges.storage)
+            engines[name] = Engine(parts, self._nodes(sizes, starts, run), parts[0][0].edges.storage, automatic)
         return engines
 
     def _nodes(self, sizes: list[int], starts: Array, run: list[int]) -> dict[str, Any]:

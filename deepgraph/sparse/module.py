@@ -169,7 +169,7 @@ class GraphModule(nn.Module, abc.ABC):
     @property
     def plan(self) -> Plan:
         """How the module computes and why: storage, kernel, tiles, estimated operations and bytes. Print it."""
-        return Plan.join({name: engine.program().plan for name, engine in self._engines.items()})
+        return Plan.join({name: engine.plan for name, engine in self._engines.items()})
 
     def compact(self) -> None:
         """Give back the room that edits left in the parameters; captured optimizers' state follows."""

@@ -102,10 +102,6 @@ class NormedEngine:
             state = state.index_copy(1, ranks.to(x.device), a)
         return state[:, torch.from_numpy(self.rank[facts.outputs]).to(x.device)]
 
-    def program(self) -> NormedEngine:
-        """Return this engine, which offers a plan as a program does."""
-        return self
-
     @property
     def plan(self) -> Plan:
         """The plans of the stages."""

@@ -569,4 +569,4 @@ def test_nodes_without_edges_and_one_node():
 def test_plan_names_every_part():
     model = dg.MaskedDeepDAN(6, 3, small_world(30), seed=0)
     text = str(model.plan)
-    assert all(name in text for name in ("stem", "structure", "head", "masked", "csr"))
+    assert all(name in text for name in ("stem", "structure", "head", "dense", "csr"))
