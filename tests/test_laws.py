@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
+import time
+from pathlib import Path
 
 import networkx as nx
 import numpy as np
@@ -16,6 +19,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import deepgraph as dg
+import resumable_run
 from deepgraph.sparse import edge_values
 
 relaxed = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
@@ -332,6 +336,38 @@ def trained(threads, seed=3):
 def test_law_6_same_seed_same_bytes_whatever_the_threads(global_rng_untouched):
     assert trained(1) == trained(2) == trained(1)
     assert trained(1) != trained(1, seed=4)
+
+
+# -- law 7: nothing is lost -------------------------------------------------------------------------------------------
+
+
+def test_law_7_a_run_that_is_killed_and_resumed_equals_an_uninterrupted_one(tmp_path):
+    command = [sys.executable, str(Path(resumable_run.__file__)), str(tmp_path / "run.dg")]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    rng = np.random.default_rng(0)
+    for lines in (3, 9):
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
+        for _ in range(lines):
+            assert child.stdout.readline().strip().isdigit()
+        # Somewhere between two saves, or in the middle of one.
+        time.sleep(float(rng.random()) * 0.02)
+        child.send_signal(signal.SIGKILL)
+        child.communicate()
+    resumed = subprocess.run(command, check=True, capture_output=True, text=True, env=env).stdout.split()
+    with torch.random.fork_rng():
+        assert resumed[-2:] == ["digest", resumable_run.train()]
+    assert 20 <= int(resumed[0]) <= 2 * 60
+
+
+def test_law_7_a_module_comes_back_with_its_history_and_its_plan(tmp_path):
+    model = dg.MaskedDeepDAN(5, 3, dg.priors.watts_strogatz(30, 4, 0.3, seed=0), seed=0)
+    model.graph.remove_edge(*next(iter(model.graph.edges)))
+    dg.save(model, tmp_path / "model.dg")
+    found = dg.load(tmp_path / "model.dg")
+    x = torch.randn(4, 5)
+    assert torch.equal(found(x), model(x))
+    assert str(found.plan) == str(model.plan)
+    assert list(found.graph.edges(data="weight")) == list(model.graph.edges(data="weight"))
 
 
 # -- law 8: storage is invisible --------------------------------------------------------------------------------------
