@@ -84,7 +84,6 @@ def last_name(node: ast.expr | None) -> str:
 
 
 OWN_ERRORS = own_error_names()
-MAPPING_METHODS = {"__getitem__", "__setitem__", "__delitem__", "pop", "popitem"}
 
 
 def error_makers() -> set[str]:
@@ -120,10 +119,11 @@ def is_allowed(node: ast.Raise, function: ast.AST | None, path: Path, caught: se
         or (isinstance(node.exc, ast.Name) and name in caught)
         or (name == "NotImplementedError" and "abstractmethod" in decorators)
         or (name == "AttributeError" and where == "__getattr__")
-        or (name == "KeyError" and where in MAPPING_METHODS and in_graph)
+        # The storage of a graph lies under the Mapping views that networkx sees, and speaks their protocol.
+        or (name == "KeyError" and in_graph)
         # On a graph, networkx's own methods fail with networkx's own errors, as code written for it expects.
         or (name.startswith("NetworkX") and in_graph)
-        or (name == "SystemExit" and path.stem in {"cli", "__main__"})
+        or (name in {"SystemExit", "ArgumentTypeError", "KeyboardInterrupt"} and path.stem in {"cli", "__main__"})
     )
 
 

@@ -18,7 +18,10 @@ from deepgraph.graph.arrays import Array
 from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.history import EdgeEdit
 
-__all__ = ["Addresses", "EdgeValues", "edge_values", "follow"]
+__all__ = ["HELD", "Addresses", "EdgeValues", "edge_values", "follow", "put"]
+
+HELD = "edge_weights"
+"""Attribute of a module that was given edge sets by `sparsify`: holds the values of its weights."""
 
 
 def as_tensor(array: Array) -> Tensor:
@@ -29,9 +32,14 @@ def as_tensor(array: Array) -> Tensor:
 class Capturer(Protocol):
     """What computes with an edge set: knows whether a backward is pending, and can capture growth factors."""
 
-    def pending(self) -> bool: ...
-    def arm(self, on: bool) -> None: ...
-    def factors(self, values: EdgeValues) -> tuple[Tensor, Tensor]: ...
+    def pending(self) -> bool:
+        """Return whether a forward waits for its backward."""
+
+    def arm(self, on: bool) -> None:
+        """Capture at the next backwards, or stop and forget."""
+
+    def factors(self, values: EdgeValues) -> tuple[Tensor, Tensor]:
+        """Return `(A (n_src, B), dZ (n_tgt, B))` of what was captured."""
 
 
 class Addresses:
@@ -89,7 +97,13 @@ class EdgeValues:
         """Return the weights (E,) in canonical order: a detached copy."""
         if self.addresses is None:
             return self._flat()[: self.edge_set.num_edges].clone()
-        return self._flat()[self.index()]
+        return self.parameter.detach().reshape(-1)[self.index()]
+
+    def mask(self) -> Tensor:
+        """Return which elements of the parameter, of its shape, hold an edge: bool."""
+        flat = torch.zeros(self.parameter.numel(), dtype=torch.bool, device=self.parameter.device)
+        flat[self.index()] = True
+        return flat.view(self.parameter.shape)
 
     def set_values(self, values: Tensor) -> None:
         """Write the weights (E,) in canonical order; ShapeError if there are not E."""
@@ -100,7 +114,11 @@ class EdgeValues:
         if self.addresses is None:
             self._flat()[:count] = values
         else:
-            self._flat()[self.index()] = values
+            self._put(self.index(), values)
+
+    def _put(self, index: Tensor, values: Tensor | float) -> None:
+        """Write elements of a dense parameter, given by their places in row-major order."""
+        put(self.parameter.data, index, values)
 
     def gradient(self) -> Tensor:
         """Return the gradient (E,) of the present edges, in canonical order.
@@ -114,7 +132,7 @@ class EdgeValues:
             raise EditRefusedError(
                 f"{self.edge_set.name}: expected a gradient, got none; call backward() before the optimizer's step()"
             )
-        return self.parameter.grad.view(-1)[self.index()]
+        return self.parameter.grad.reshape(-1)[self.index()]
 
     # -- BoundColumn ----------------------------------------------------------------------------------------------
 
@@ -143,7 +161,11 @@ class EdgeValues:
             )
         self.check_idle("set weights")
         at = self.index()[torch.as_tensor(rows) if not isinstance(rows, slice) else rows]
-        self._flat()[at] = torch.as_tensor(np.array(values)).to(self.parameter)
+        new = torch.as_tensor(np.array(values)).to(self.parameter)
+        if self.addresses is None:
+            self._flat()[at] = new
+        else:
+            self._put(at, new)
 
     def follow(self, edit: EdgeEdit, gather: Array, grown: Array) -> None:
         """Move values, gradient and optimizer state along an edit; grown edges take `grown` and zero state."""
@@ -185,15 +207,15 @@ class EdgeValues:
         self.parameter.data = fresh
 
     def _follow_dense(self, edit: EdgeEdit, grown: Tensor) -> None:
-        flat = self._flat()
         dropped, new = self._dense_rows(edit)
-        flat[dropped] = 0
-        flat[new] = grown
+        self._put(dropped, 0.0)
+        self._put(new, grown)
 
     def _dense_rows(self, edit: EdgeEdit) -> tuple[Tensor, Tensor]:
         if self.addresses is None:
             raise EditRefusedError(f"{self.edge_set.name}: csr storage has no dense addresses")
-        return as_tensor(self.addresses(*edit.dropped)), as_tensor(self.addresses(*edit.grown))
+        dropped, grown = (as_tensor(self.addresses(*pairs)) for pairs in (edit.dropped, edit.grown))
+        return dropped.to(self.parameter.device), grown.to(self.parameter.device)
 
     def _moved(self, entry: Any, edit: EdgeEdit, gather: Array, old_shape: torch.Size) -> Any:
         if not isinstance(entry, Tensor) or entry.shape != old_shape:
@@ -202,10 +224,15 @@ class EdgeValues:
             fresh = _gathered(entry, as_tensor(gather), self.parameter.numel())
             return entry.copy_(fresh) if fresh.shape == entry.shape else fresh
         for rows in self._dense_rows(edit):
-            entry.view(-1)[rows] = 0
+            put(entry, rows, 0.0)
         return entry
 
     # -- optimizers and growth --------------------------------------------------------------------------------------
+
+    def followed_by(self, optimizer: Any) -> None:
+        """Let the state of `optimizer` follow the edits from now on; it is held weakly."""
+        if all(ref() is not optimizer for ref in self.optimizers):
+            self.optimizers.append(weakref.ref(optimizer))
 
     def _alive(self) -> list[Any]:
         found = [(ref, ref()) for ref in self.optimizers]
@@ -286,6 +313,20 @@ class EdgeValues:
             )
         return self.owner.factors(self)
 
+    def captured(self) -> tuple[Tensor, ...]:
+        """Return what the captured backwards say about the gradients of all pairs; here `factors()`.
+
+        Raises
+        ------
+        EditRefusedError
+            If nothing was captured.
+        """
+        return self.factors()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Weak references cannot be pickled, and a copy has optimizers of its own.
+        return {**self.__dict__, "optimizers": []}
+
     def __repr__(self) -> str:
         return f"EdgeValues({self.edge_set!r}, storage={self.storage!r}, capacity={self.capacity})"
 
@@ -297,6 +338,14 @@ def _gathered(data: Tensor, gather: Tensor, room: int) -> Tensor:
     kept = gather >= 0
     fresh[: len(gather)][kept] = data[gather[kept]]
     return fresh
+
+
+def put(tensor: Tensor, index: Tensor, values: Tensor | float) -> None:
+    """Write elements of a tensor of any memory format, given by their places (K,) in row-major order."""
+    if tensor.is_contiguous():
+        tensor.view(-1)[index] = values
+    else:
+        tensor[torch.unravel_index(index, tensor.shape)] = values  # type: ignore[no-untyped-call]
 
 
 def edge_values(model: nn.Module) -> list[EdgeValues]:
@@ -312,6 +361,9 @@ def edge_values(model: nn.Module) -> list[EdgeValues]:
     for module in model.modules():
         values = getattr(module, "edges", None)
         if isinstance(values, EdgeValues):
+            found.setdefault(id(values), values)
+        held = module.__dict__.get(HELD)
+        for values in held.of(module) if held is not None else ():
             found.setdefault(id(values), values)
     return list(found.values())
 
@@ -341,8 +393,7 @@ def follow(model: nn.Module, optimizer: Any) -> None:
     if not values:
         raise ArgumentError(
             f"expected a model with edge sets, got {type(model).__name__} without any; "
-            "build one with MaskedDeepFFN or MaskedDeepDAN"
+            "build one with MaskedDeepFFN, MaskedDeepDAN or sparsify"
         )
     for one in values:
-        if all(ref() is not optimizer for ref in one.optimizers):
-            one.optimizers.append(weakref.ref(optimizer))
+        one.followed_by(optimizer)

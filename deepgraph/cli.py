@@ -1,0 +1,256 @@
+"""The command `deepgraph`: demo, benchmark, analyse, draw.
+
+Exit status: 0 when all is well, 1 when a check or the machine failed, 2 for arguments that cannot be used, 130 after
+Ctrl-C. Errors are one line on standard error; with `--json` standard output holds JSON and nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import deepgraph
+from deepgraph.errors import ArgumentError, DeepGraphError
+
+__all__ = ["main"]
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {_one_line(message)}; {self.prog} --help shows what there is\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Return the exit status of one call of the command; `arguments` default to those of the process.
+
+    Examples
+    --------
+    >>> main(["--version"])  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    SystemExit: 0
+    """
+    options = _parser().parse_args(arguments)
+    program = f"deepgraph {options.command}"
+    try:
+        return int(options.run(options))
+    except KeyboardInterrupt as interrupt:
+        print(f"{program}: interrupted{''.join(f' {part}' for part in interrupt.args)}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of a pipe has gone; Python would complain about it once more while closing standard output.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except DeepGraphError as error:
+        print(f"{program}: error: {_one_line(str(error))}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"{program}: error: {_one_line(str(error))}", file=sys.stderr)
+        return 1
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())
+
+
+# -- arguments ---------------------------------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="deepgraph", description="A neural network is a graph you can edit.")
+    parser.add_argument("--version", action="version", version=f"deepgraph {deepgraph.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="command", required=True)
+    _add_demo(commands)
+    _add_benchmark(commands)
+    _add_analyse(commands)
+    _add_draw(commands)
+    return parser
+
+
+def _command(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_demo(commands: Any) -> None:
+    demo = _command(commands, "demo", _demo, "build, train, extract, analyse and draw sparse networks on real images")
+    demo.add_argument("--seed", type=_integer(0), default=0, metavar="N", help="same seed, same accuracies (default 0)")
+    demo.add_argument("--data", type=Path, metavar="DIR", help="folder with IDX files instead of the bundled sample")
+    demo.add_argument(
+        "--out", type=Path, default=Path("out"), metavar="DIR", help="where pictures and demo.json go (default out)"
+    )
+    demo.add_argument("--epochs", type=_integer(1), metavar="N", help="passes over the training images")
+    demo.add_argument("--quick", action="store_true", help="small networks and few images: seconds, and no meaning")
+    demo.add_argument("--json", action="store_true", help="print all numbers as JSON and nothing else")
+
+
+def _add_benchmark(commands: Any) -> None:
+    text = "time training steps: dense against sparse, and a graph of 10,000 layers"
+    benchmark = _command(commands, "benchmark", _benchmark, text)
+    benchmark.add_argument("--densities", type=_density, nargs="+", metavar="D", help="shares of pairs, in (0, 1]")
+    benchmark.add_argument("--threads", type=_integer(1), default=1, metavar="N", help="threads (default 1)")
+    benchmark.add_argument("--quick", action="store_true", help="a small network, few rounds, a chain of 500 layers")
+    benchmark.add_argument("--json", action="store_true", help="print all numbers as JSON and nothing else")
+
+
+def _add_analyse(commands: Any) -> None:
+    analyse = _command(commands, "analyse", _analyse, "print the report on a graph saved by deepgraph.save")
+    analyse.add_argument("file", type=Path, help="a saved graph or module")
+    analyse.add_argument("--nulls", type=_integer(0), default=0, metavar="N", help="random graphs of each null model")
+    analyse.add_argument(
+        "--seed", type=_integer(0), default=0, metavar="N", help="of samples and random graphs (default 0)"
+    )
+    analyse.add_argument("--json", action="store_true", help="print the report as JSON and nothing else")
+
+
+def _add_draw(commands: Any) -> None:
+    draw = _command(commands, "draw", _draw, "draw a graph saved by deepgraph.save")
+    draw.add_argument("file", type=Path, help="a saved graph or module")
+    draw.add_argument("-o", "--out", type=Path, required=True, metavar="PNG", help="the picture, .png, .pdf or .svg")
+    draw.add_argument("--json", action="store_true", help="print path, nodes and edges as JSON and nothing else")
+
+
+def _integer(least: int) -> Any:
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"expected a whole number from {least} on, got {text!r}")
+        return value
+
+    return read
+
+
+def _density(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a share of pairs in (0, 1], got {text!r}")
+    return value
+
+
+# -- commands ----------------------------------------------------------------------------------------------------------
+
+
+def _demo(options: argparse.Namespace) -> int:
+    """Run the demo; what it did so far stays in the folder when it is interrupted."""
+    out = _writable_folder(options.out)
+    split = _data(options.data)
+    try:
+        from deepgraph.demo.result import Result
+        from deepgraph.demo.run import run_demo
+        from deepgraph.demo.settings import FULL, QUICK
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("before anything was done") from None
+    settings = (QUICK if options.quick else FULL).with_epochs(options.epochs)
+    result = Result(settings, options.seed, split)
+    say = _silent if options.json else _say
+    try:
+        run_demo(result, out, say, progress=sys.stderr.isatty())
+    except KeyboardInterrupt:
+        result.save(out)
+        kept = f"results so far ({len(result.runs)} methods): {out / 'demo.json'}"
+        raise KeyboardInterrupt(f"while {result.doing}; {kept}") from None
+    if options.json:
+        _print_json(result.to_dict())
+    if not result.passed:
+        print("deepgraph demo: error: an extracted graph is not the one it was extracted from", file=sys.stderr)
+    return 0 if result.passed else 1
+
+
+def _benchmark(options: argparse.Namespace) -> int:
+    from deepgraph.demo.benchmark import DENSITIES, measure_chain, measure_densities
+
+    densities = tuple(dict.fromkeys(options.densities or DENSITIES))
+    small: dict[str, Any] = {"sizes": (784, 100, 100, 10), "rounds": 3} if options.quick else {}
+    table = measure_densities(densities, num_threads=options.threads, **small)
+    if not options.json:
+        _say(f"{table}\n")
+    rounds = {"num_nodes": 500, "rounds": 3} if options.quick else {}
+    chain = measure_chain(num_threads=options.threads, **rounds)
+    if options.json:
+        from deepgraph.demo.result import machine
+
+        _print_json({"densities": table.to_dict(), "chain": chain.to_dict(), "machine": machine()})
+    else:
+        _say(str(chain))
+    return 0
+
+
+def _analyse(options: argparse.Namespace) -> int:
+    from deepgraph.analysis import analyse
+
+    report = analyse(_saved_graph(options.file), options.nulls, options.seed, progress=sys.stderr.isatty())
+    _say(report.to_json() if options.json else str(report))
+    return 0
+
+
+def _draw(options: argparse.Namespace) -> int:
+    if options.out.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise ArgumentError(f"-o: expected a file that ends in .png, .pdf or .svg, got {str(options.out)!r}")
+    graph = _saved_graph(options.file)
+    from deepgraph.demo.pictures import save_picture
+    from deepgraph.plotting import draw
+
+    path = save_picture(options.out, (9.0, 5.2), lambda ax: draw(graph, ax))
+    facts = {"picture": str(path), "nodes": len(graph), "edges": graph.number_of_edges()}
+    if options.json:
+        _print_json(facts)
+    else:
+        _say(f"{path}: {facts['nodes']:,} nodes, {facts['edges']:,} edges")
+    return 0
+
+
+# -- files and output --------------------------------------------------------------------------------------------------
+
+
+def _data(folder: Path | None) -> Any:
+    """Return the bundled sample, or the sets in a folder of IDX files."""
+    from deepgraph.dataset import fashion_mnist_sample, read_idx_folder
+
+    return fashion_mnist_sample() if folder is None else read_idx_folder(folder)
+
+
+def _writable_folder(folder: Path) -> Path:
+    """Return the folder, made if it is missing; ArgumentError if nothing can be written there."""
+    probe = folder / f".writable-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        reason = error.strerror or error
+        raise ArgumentError(f"--out: expected a folder that can be written, got {str(folder)!r} ({reason})") from error
+    return folder
+
+
+def _saved_graph(path: Path) -> Any:
+    """Return the graph in a file of `deepgraph.save`; ArgumentError if there is no file."""
+    if not path.is_file():
+        raise ArgumentError(f"expected a file saved by deepgraph.save, got {str(path)!r}, which is not a file")
+    loaded = deepgraph.load(path)
+    return getattr(loaded, "graph", loaded) if not hasattr(loaded, "edge_arrays") else loaded
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _silent(text: str) -> None:
+    """Print nothing."""
+
+
+def _print_json(content: Any) -> None:
+    print(json.dumps(content, indent=2, allow_nan=False), flush=True)

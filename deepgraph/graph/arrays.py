@@ -1,0 +1,152 @@
+"""Arrays of edges: validation of ids, canonical order, lookup by binary search, transposition.
+
+Everything here works on compressed rows: `indptr` (R + 1,) and `dst` (E,), where the targets of row u are
+`dst[indptr[u]:indptr[u + 1]]` in ascending order. That is the canonical order of edges, sorted by (source, target).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from deepgraph.errors import ArgumentError, DtypeError, EdgeError, ShapeError, TooLargeError
+
+__all__ = ["as_ids", "compress", "expand", "find", "lower_bound", "read_only", "show_pairs", "transpose"]
+
+Array = npt.NDArray[Any]
+Ids = npt.NDArray[np.integer[Any]]
+
+MAX_NODES = 2**31 - 1
+
+
+def read_only(array: Array) -> Array:
+    """Return a view of `array` that refuses writes."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def as_ids(values: Any, limit: int | None, name: str) -> npt.NDArray[np.int64]:
+    """Return `values` as int64 ids (K,), each checked to lie in [0, limit).
+
+    Raises
+    ------
+    DtypeError
+        If the values are not integers.
+    ShapeError
+        If they are not one-dimensional.
+    ArgumentError
+        If an id is negative or not below `limit`.
+    """
+    array = np.asarray(values)
+    if array.size == 0 and array.ndim <= 1:
+        return np.empty(0, np.int64)
+    if array.dtype.kind not in "iu":
+        raise DtypeError(
+            f"{name}: expected integer node positions, got dtype {array.dtype}; "
+            "translate labels with g.positions(labels)"
+        )
+    if array.ndim != 1:
+        raise ShapeError(f"{name}: expected a one-dimensional array (K,), got shape {array.shape}")
+    low, high = int(array.min()), int(array.max())
+    if low < 0:
+        raise ArgumentError(f"{name}: expected node positions from 0, got {low}")
+    if limit is not None and high >= limit:
+        raise ArgumentError(f"{name}: expected node positions below {limit}, got {high}")
+    if high > MAX_NODES:
+        raise TooLargeError(f"{name}: expected at most {MAX_NODES:,} nodes, got position {high}")
+    return array.astype(np.int64, copy=False)
+
+
+def show_pairs(src: Array, dst: Array, limit: int = 3) -> str:
+    """Return the first few pairs as text for an error message."""
+    text = ", ".join(f"({int(u)}, {int(v)})" for u, v in zip(src[:limit], dst[:limit], strict=True))
+    return text + (f" and {len(src) - limit} more" if len(src) > limit else "")
+
+
+def compress(
+    src: npt.NDArray[np.int64], dst: npt.NDArray[np.int64], rows: int, columns: int, name: str = "edges"
+) -> tuple[Array, Array, Array | None]:
+    """Return `(indptr, dst, order)` of the pairs in canonical order; `order` is None where they came sorted.
+
+    Raises
+    ------
+    EdgeError
+        If a pair occurs twice.
+    ShapeError
+        If `src` and `dst` differ in length.
+
+    Notes
+    -----
+    O(E) for sorted input, O(E log E) otherwise.
+    """
+    if len(src) != len(dst):
+        raise ShapeError(f"{name}: expected as many sources as targets, got {len(src)} and {len(dst)}")
+    keys = src * max(columns, 1) + dst
+    step = np.diff(keys)
+    order = None
+    if step.size and step.min() <= 0:
+        order = np.argsort(keys)
+        keys = keys[order]
+        twice = np.flatnonzero(keys[1:] == keys[:-1])
+        if twice.size:
+            first = order[twice]
+            raise EdgeError(
+                f"{name}: expected each pair once, got {twice.size} duplicated: {show_pairs(src[first], dst[first])}; "
+                "drop them with numpy.unique or build through networkx, which keeps the last"
+            )
+        src, dst = src[order], dst[order]
+    indptr = np.zeros(rows + 1, np.int64)
+    np.cumsum(np.bincount(src, minlength=rows), out=indptr[1:])
+    return indptr, dst.astype(np.int32), order
+
+
+def expand(indptr: Array) -> npt.NDArray[np.int32]:
+    """Return the source of every edge (E,) in canonical order."""
+    return np.repeat(np.arange(len(indptr) - 1, dtype=np.int32), np.diff(indptr))
+
+
+def lower_bound(indptr: Array, dst: Array, src: Array, target: Array) -> npt.NDArray[np.int64]:
+    """Return for each pair (K,) the first edge of row `src` whose target is not below `target`.
+
+    Notes
+    -----
+    A binary search that runs for all pairs at once: O(K log D) for the largest degree D, and no array of length E.
+    """
+    low = indptr[src].astype(np.int64)
+    high = indptr[src + 1].astype(np.int64)
+    if len(dst) == 0:
+        return low
+    for _ in range(int((high - low).max(initial=0)).bit_length()):
+        middle = (low + high) >> 1
+        below = (low < high) & (dst[np.minimum(middle, len(dst) - 1)] < target)
+        low = np.where(below, middle + 1, low)
+        high = np.where(below, high, middle)
+    return low
+
+
+def find(indptr: Array, dst: Array, src: Array, target: Array) -> npt.NDArray[np.int64]:
+    """Return the index of each pair (K,) in canonical order, -1 where there is no such edge."""
+    at = lower_bound(indptr, dst, src, target)
+    if len(dst) == 0:
+        return np.full(len(at), -1, np.int64)
+    inside = at < indptr[src + 1]
+    hit = inside & (dst[np.minimum(at, len(dst) - 1)] == target)
+    return np.where(hit, at, -1)
+
+
+def transpose(indptr: Array, dst: Array, columns: int) -> tuple[Array, Array, Array]:
+    """Return the target-major index `(indptr (C + 1,), src (E,), edge (E,))`; `edge` points into canonical order.
+
+    Notes
+    -----
+    A counting sort, O(E + R + C), stable: the sources of one target ascend.
+    """
+    count = len(dst)
+    kind = np.int32 if count < 2**31 else np.int64
+    rows = len(indptr) - 1
+    matrix = sparse.csr_array((np.arange(count, dtype=kind), dst, indptr), shape=(rows, columns)).tocsc()
+    return matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32, copy=False), matrix.data

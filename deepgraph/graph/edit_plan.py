@@ -1,0 +1,196 @@
+"""Checking an edit in full before anything is changed, and making it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deepgraph.errors import ArgumentError, EdgeError, EditRefusedError, ShapeError
+from deepgraph.graph import arrays as ea
+from deepgraph.graph.arrays import Array
+from deepgraph.graph.columns import Columns
+from deepgraph.graph.history import EdgeEdit, next_transaction
+
+if TYPE_CHECKING:
+    from deepgraph.graph.edge_set import EdgeSet
+
+__all__ = ["Pairs", "PreparedEdit", "pair_ids", "plan_edit"]
+
+Pairs = tuple[Any, Any]
+
+
+class PreparedEdit:
+    """An edit that was checked; `commit` makes it.
+
+    Attributes
+    ----------
+    edit : EdgeEdit
+    gather : (E,) int64
+        Row before the edit of each edge after it, -1 for a grown one.
+    indptr, dst
+        The edges after it, as compressed rows.
+    """
+
+    def __init__(self, edge_set: EdgeSet, edit: EdgeEdit, gather: Array, indptr: Array, dst: Array) -> None:
+        self.edge_set, self.edit, self.gather, self.indptr, self.dst = edge_set, edit, gather, indptr, dst
+        self._version = edge_set.version
+
+    def commit(self, record: bool = True) -> EdgeEdit:
+        """Make the edit, let everybody follow, and return it.
+
+        Raises
+        ------
+        EditRefusedError
+            If the edge set was edited in between.
+        """
+        edges, edit = self.edge_set, self.edit
+        if edges.version != self._version:
+            raise EditRefusedError(f"{edges.name}: the edge set changed since the edit was prepared; prepare it again")
+        grown = {name: np.asarray(values) for name, values in edit.grown_columns.items()}
+        table = edges.columns.take_unbound(self.gather)
+        edges.replace(self.indptr, self.dst, table)
+        for name, binding in table.bound.items():
+            binding.follow(edit, self.gather, grown.pop(name, np.zeros(edit.num_grown)))
+        for name, values in grown.items():
+            table.fill(edit.grown_rows, name, values)
+        if edit.grown_rest is not None:
+            table.merge(edit.grown_rows, edit.grown_rest)
+        if record:
+            edges.history.append(edit)
+        for listener in edges.listeners():
+            listener.edit_done(edges, edit)
+        return edit
+
+
+def plan_edit(
+    edges: EdgeSet,
+    drop: Pairs | None,
+    grow: Pairs | None,
+    columns: Mapping[str, Any],
+    rest: Columns | None = None,
+    *,
+    step: int | None = None,
+    reason: str = "",
+    transaction: int | None = None,
+    default_weight: bool = True,
+    finite: bool = True,
+) -> PreparedEdit:
+    """Return the edit of `edges`, checked in full; `EdgeSet.prepare` says what raises.
+
+    `rest` holds attributes that only some grown edges have; `finite` refuses NaN and infinity in columns.
+    """
+    drop_src, drop_dst = pair_ids(drop, edges.num_sources, edges.num_targets, f"{edges.name}: drop")
+    grow_src, grow_dst = pair_ids(grow, edges.num_sources, edges.num_targets, f"{edges.name}: grow")
+    rows = _existing(edges, drop_src, drop_dst)
+    edges.check_admissible(grow_src, grow_dst)
+    indptr, targets, order = ea.compress(
+        grow_src, grow_dst, edges.num_sources, edges.num_targets, f"{edges.name}: grow"
+    )
+    sources = ea.expand(indptr)
+    at = ea.lower_bound(edges.indptr, edges.dst, sources, targets)
+    _refuse_existing(edges, sources, targets, at, rows)
+    given = {key: _grown_column(edges, key, values, len(sources), order, finite) for key, values in columns.items()}
+    if default_weight and len(sources) and "weight" not in given and edges.weighted:
+        given["weight"] = np.zeros(len(sources), edges.weight_dtype)
+    drop_src = (np.searchsorted(edges.indptr, rows, side="right") - 1).astype(np.int32)
+    dropped_columns, dropped_rest = edges.columns.cut(rows) if len(rows) else ({}, None)
+    edit = EdgeEdit(
+        dropped=(ea.read_only(drop_src), ea.read_only(edges.dst[rows])),
+        grown=(ea.read_only(sources), ea.read_only(targets)),
+        dropped_rows=ea.read_only(rows),
+        # A grown edge stands behind the surviving edges below it and the grown edges before it.
+        grown_rows=ea.read_only(at - np.searchsorted(rows, at) + np.arange(len(at))),
+        num_before=edges.num_edges,
+        dropped_columns=dropped_columns,
+        grown_columns=given,
+        step=step,
+        reason=reason,
+        transaction=next_transaction() if transaction is None else transaction,
+        dropped_rest=dropped_rest,
+        grown_rest=rest if rest is None or order is None else rest.take(order),
+    )
+    for listener in edges.listeners():
+        listener.edit_check(edges, edit)
+    return _laid_out(edges, edit)
+
+
+def _laid_out(edges: EdgeSet, edit: EdgeEdit) -> PreparedEdit:
+    """Return the edit with the arrays that it will leave."""
+    gather = edit.gather()
+    dst = np.empty(edit.num_after, np.int32)
+    dst[gather >= 0] = edges.dst[gather[gather >= 0]]
+    dst[edit.grown_rows] = edit.grown[1]
+    rows = edges.num_sources
+    change = np.bincount(edit.grown[0], minlength=rows) - np.bincount(edit.dropped[0], minlength=rows)
+    indptr = edges.indptr + np.concatenate([[0], np.cumsum(change)])
+    return PreparedEdit(edges, edit, gather, indptr, dst)
+
+
+def _existing(edges: EdgeSet, src: Array, dst: Array) -> Array:
+    """Return the rows of the pairs, ascending, refused unless each is an edge and named once."""
+    rows = edges.find(src, dst)
+    if (rows < 0).any():
+        at = np.flatnonzero(rows < 0)
+        raise EdgeError(
+            f"{edges.name}: drop: expected edges that exist, got {at.size} that do not: "
+            f"{ea.show_pairs(src[at], dst[at])}"
+        )
+    order = np.argsort(rows, kind="stable")
+    rows = rows[order]
+    twice = np.flatnonzero(np.diff(rows) == 0)
+    if twice.size:
+        at = order[twice]
+        raise EdgeError(
+            f"{edges.name}: drop: expected each pair once, got {twice.size} duplicated: "
+            f"{ea.show_pairs(src[at], dst[at])}; use numpy.unique"
+        )
+    return rows
+
+
+def _refuse_existing(edges: EdgeSet, src: Array, dst: Array, at: Array, dropped: Array) -> None:
+    """Raise `EdgeError` if a pair is an edge that is not dropped; `at` is where each pair stands or would stand."""
+    exists = np.zeros(len(src), bool)
+    inside = at < edges.indptr[src + 1]
+    exists[inside] = edges.dst[at[inside]] == dst[inside]
+    exists[exists] = ~np.isin(at[exists], dropped)
+    if exists.any():
+        raise EdgeError(
+            f"{edges.name}: grow: expected pairs that are no edges, got {int(exists.sum())} that exist: "
+            f"{ea.show_pairs(src[exists], dst[exists])}"
+        )
+
+
+def pair_ids(pairs: Pairs | None, num_sources: int, num_targets: int, name: str) -> tuple[Array, Array]:
+    """Return `(src, dst)`, each (K,) int64 and checked; empty for None.
+
+    Raises
+    ------
+    ArgumentError
+        If this is no pair of arrays, or an id is out of range.
+    DtypeError, ShapeError
+        If the arrays are not integers, not one-dimensional or of different lengths.
+    """
+    if pairs is None:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    try:
+        src, dst = pairs
+    except (TypeError, ValueError):
+        raise ArgumentError(f"{name}: expected a pair (src, dst) of arrays, got {pairs!r:.80}") from None
+    u = ea.as_ids(src, num_sources, f"{name}: src")
+    v = ea.as_ids(dst, num_targets, f"{name}: dst")
+    if len(u) != len(v):
+        raise ShapeError(f"{name}: expected as many sources as targets, got {len(u)} and {len(v)}")
+    return u, v
+
+
+def _grown_column(edges: EdgeSet, name: str, values: Any, count: int, order: Array | None, finite: bool) -> Array:
+    array = np.asarray(values)
+    array = np.broadcast_to(array, (count,)) if array.ndim == 0 else array
+    if array.shape != (count,):
+        raise ShapeError(f"column {name!r} of the grown edges: expected shape ({count},), got {array.shape}")
+    if finite and array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ArgumentError(f"column {name!r} of the grown edges: expected finite numbers, got NaN or infinity")
+    edges.columns.check_fill(name, array)
+    return ea.read_only(np.array(array if order is None else array[order]))

@@ -1,0 +1,310 @@
+"""The command: what it prints, what it writes, its errors and its exit status."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import struct
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import deepgraph as dg
+from deepgraph.cli import main
+
+METHODS = ["dense", "ffn_static", "ffn_rigl", "ffn_deepr", "dan_static", "dan_rigl"]
+PICTURES = ["training", "layers", "degrees", "spy", "edits", "inputs"]
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    """Return exit status and standard output of one call."""
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        status = main([str(argument) for argument in arguments])
+    return status, printed.getvalue()
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, dict[str, Any]]:
+    """Return text, folder and JSON file of one quick demo."""
+    out = tmp_path_factory.mktemp("demo") / "new" / "out"
+    status, text = run("demo", "--quick", "--out", out)
+    assert status == 0
+    return text, out, json.loads((out / "demo.json").read_text())
+
+
+def test_demo_prints_a_table_with_every_method(demo: tuple[str, Path, dict[str, Any]]) -> None:
+    text, _, content = demo
+    assert text.startswith("few images: everything runs, and no number below means anything")
+    head = next(line for line in text.splitlines() if line.startswith("method"))
+    assert head.split("  ")[0] == "method"
+    for column in ("accuracy", "95 % interval", "edges", "density", "ms/step", "faster than dense"):
+        assert column in head
+    for method in content["methods"].values():
+        row = next(line for line in text.splitlines() if line.startswith(method["label"]))
+        assert f"{100 * method['accuracy']:.1f} %" in row
+        assert f"{method['edges']:,}" in row
+
+
+def test_demo_claims_nothing_inside_the_interval(demo: tuple[str, Path, dict[str, Any]]) -> None:
+    text = " ".join(demo[0].split())
+    assert "a difference inside the interval is none" in text
+    assert "the dense model against itself" in text
+
+
+def test_demo_prints_checks_report_and_paths(demo: tuple[str, Path, dict[str, Any]]) -> None:
+    text, out, _ = demo
+    assert "equal to model.graph" in text
+    assert "equal to generate_structure(True, True)" in text
+    assert "effective_edges" in text
+    for name in PICTURES:
+        assert str(out / f"{name}.png") in text
+    assert str(out / "demo.json") in text
+    assert "effective_edges" in (out / "report.txt").read_text()
+
+
+def test_demo_json_holds_all_numbers(demo: tuple[str, Path, dict[str, Any]]) -> None:
+    _, out, content = demo
+    assert content["complete"]
+    assert list(content["methods"]) == METHODS
+    for method in content["methods"].values():
+        low, high = method["interval"]
+        assert low < method["accuracy"] < high
+        assert method["accuracy"] == method["right"] / method["images"] == method["curve"]["accuracy"][-1]
+        assert len(method["curve"]["step"]) == content["settings"]["epochs"]
+        assert method["step_ms"] > 0
+        assert method["times_faster"]["median"] > 0
+    assert content["methods"]["dense"]["times_faster"]["median"] == 1
+    assert content["report"]["measures"]["edges"]["value"] == content["methods"]["dan_rigl"]["edges"]
+    for name in PICTURES:
+        assert content["pictures"][name] == str(out / f"{name}.png")
+        assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        [f"{n}.png" for n in PICTURES] + ["demo.json", "report.txt"]
+    )
+
+
+def test_demo_gives_all_sparse_networks_as_many_edges(demo: tuple[str, Path, dict[str, Any]]) -> None:
+    methods = demo[2]["methods"]
+    assert len({methods[key]["edges"] for key in METHODS[1:]}) == 1
+    assert methods["ffn_static"]["density"] == pytest.approx(0.05, abs=1e-4)
+    assert methods["dense"]["density"] == 1
+    assert methods["ffn_static"]["edits"] == methods["dan_static"]["edits"] == 0
+    assert all(methods[key]["edges_replaced"] > 0 for key in ("ffn_rigl", "ffn_deepr", "dan_rigl"))
+
+
+def test_demo_extraction_is_checked(demo: tuple[str, Path, dict[str, Any]]) -> None:
+    checks = demo[2]["extraction"]
+    assert set(checks) == {"ffn_rigl", "dan_rigl"}
+    for check in checks.values():
+        assert check["passed"]
+        assert set(check["equal"]) == {"nodes", "edges", "weights", "biases", "roles", "activations"}
+        assert all(check["equal"].values())
+
+
+def test_same_seed_same_accuracies_and_json_alone_on_standard_output(
+    demo: tuple[str, Path, dict[str, Any]], tmp_path: Path, global_rng_untouched: None
+) -> None:
+    status, printed = run("demo", "--quick", "--json", "--out", tmp_path)
+    assert status == 0
+    content = json.loads(printed)
+    for key in METHODS:
+        assert content["methods"][key]["curve"] == demo[2]["methods"][key]["curve"]
+    assert content["report"]["measures"] == demo[2]["report"]["measures"]
+
+
+def test_ctrl_c_keeps_what_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import deepgraph.demo.run
+
+    calls = []
+
+    def interrupted(method: Any, *rest: Any) -> Any:
+        calls.append(method.key)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return train(method, *rest)
+
+    train = deepgraph.demo.run.train
+    monkeypatch.setattr(deepgraph.demo.run, "train", interrupted)
+    assert main(["demo", "--quick", "--epochs", "1", "--out", str(tmp_path)]) == 130
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "interrupted while training FFN, RigL; results so far (2 methods): " in said
+    content = json.loads((tmp_path / "demo.json").read_text())
+    assert not content["complete"]
+    assert list(content["methods"]) == METHODS[:2]
+
+
+def test_a_failed_check_is_exit_status_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import deepgraph.demo.run
+    from deepgraph.demo.checks import Extraction
+
+    def wrong(result: Any, *rest: Any, **options: Any) -> None:
+        result.extractions["ffn_rigl"] = Extraction(dg.CachedLayeredGraph(), "model.graph", {"edges": False}, 0.0)
+        result.seconds = 1.0
+
+    monkeypatch.setattr(deepgraph.demo.run, "run_demo", wrong)
+    assert main(["demo", "--out", str(tmp_path)]) == 1
+    assert "an extracted graph is not the one it was extracted from" in capsys.readouterr().err
+
+
+def test_a_folder_of_idx_files_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import deepgraph.demo.run
+
+    for part, count in {"train": 4, "t10k": 2}.items():
+        images = struct.pack(">I3I", 0x0803, count, 28, 28) + bytes(count * 784)
+        (tmp_path / f"{part}-images-idx3-ubyte").write_bytes(images)
+        (tmp_path / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 0x0801, count) + bytes(range(count)))
+    seen = []
+
+    def look(result: Any, *rest: Any, **options: Any) -> None:
+        seen.append(result.split)
+        result.seconds = 1.0
+
+    monkeypatch.setattr(deepgraph.demo.run, "run_demo", look)
+    assert main(["demo", "--data", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    assert len(seen[0].train) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required: command"),
+        (["train"], "invalid choice: 'train'"),
+        (["demo", "--seed", "-1"], "--seed: expected a whole number from 0 on, got '-1'"),
+        (["demo", "--seed", "x"], "--seed: expected a whole number from 0 on, got 'x'"),
+        (["demo", "--epochs", "0"], "--epochs: expected a whole number from 1 on, got '0'"),
+        (["demo", "--data", "no/such/folder"], "expected a folder with IDX files, got 'no/such/folder'"),
+        (["demo", "--out", "file"], "--out: expected a folder that can be written, got 'file'"),
+        (["demo", "--wrong"], "unrecognized arguments: --wrong"),
+        (["benchmark", "--densities", "0"], "--densities: expected a share of pairs in (0, 1], got '0'"),
+        (["benchmark", "--densities", "many"], "--densities: expected a share of pairs in (0, 1], got 'many'"),
+        (["benchmark", "--threads", "0"], "--threads: expected a whole number from 1 on, got '0'"),
+        (["analyse", "missing.dg"], "expected a file saved by deepgraph.save, got 'missing.dg', which is not a file"),
+        (["analyse", "file"], "file"),
+        (["draw", "file", "-o", "a.txt"], "-o: expected a file that ends in .png, .pdf or .svg, got 'a.txt'"),
+        (["draw", "file"], "the following arguments are required: -o/--out"),
+    ],
+)
+def test_bad_arguments_are_one_line_and_status_2(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_bytes(b"not a graph")
+    try:
+        status = main(arguments)
+    except SystemExit as stop:
+        status = int(str(stop.code))
+    printed = capsys.readouterr()
+    assert status == 2
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    assert printed.err.startswith("deepgraph")
+    assert message in printed.err
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tmp_path.chmod(0o500)
+    assert main(["demo", "--out", str(tmp_path / "out")]) == 2
+    assert "expected a folder that can be written" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_line_and_status_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import deepgraph.demo.run
+
+    def full(*rest: Any, **options: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(deepgraph.demo.run, "run_demo", full)
+    assert main(["demo", "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == "deepgraph demo: error: [Errno 28] No space left on device\n"
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"deepgraph {dg.__version__}\n"
+
+
+def test_errors_import_no_torch() -> None:
+    import subprocess
+
+    code = (
+        "import sys; from deepgraph.cli import main\n"
+        "try: main(['demo', '--seed', '-1'])\n"
+        "except SystemExit: print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_benchmark_prints_ratio_spread_and_where_sparse_loses() -> None:
+    status, text = run("benchmark", "--quick", "--densities", 0.05, 1.0)
+    assert status == 0
+    for part in (
+        "nn.Linear",
+        "csr",
+        "masked",
+        "quartiles",
+        "dense against itself",
+        "faster than dense PyTorch",
+        "compiled in",
+    ):
+        assert part in text
+
+
+def test_benchmark_json() -> None:
+    status, printed = run("benchmark", "--quick", "--json", "--densities", 0.05)
+    content = json.loads(printed)
+    assert status == 0
+    assert set(content["densities"]["times_faster_than_dense"]) == {"csr 0.05", "masked 0.05", "dense again"}
+    assert content["chain"]["layers"] == 500
+    assert content["densities"]["threads"] == 1
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    path = tmp_path / "graph.dg"
+    dg.save(dg.priors.random_layered([4, 6, 3], 0.5, seed=0), path)
+    return path
+
+
+def test_analyse_prints_the_report(saved: Path) -> None:
+    status, text = run("analyse", saved, "--nulls", 1)
+    assert status == 0
+    assert "13 nodes" in text
+    status, printed = run("analyse", saved, "--json", "--nulls", 1)
+    assert json.loads(printed)["nulls"] == 1
+
+
+def test_draw_writes_a_picture(saved: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    status, text = run("draw", saved, "-o", path)
+    assert (status, text.startswith(f"{path}: 13 nodes")) == (0, True)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    status, printed = run("draw", saved, "-o", tmp_path / "a.svg", "--json")
+    assert json.loads(printed)["nodes"] == 13
+    assert "<svg" in (tmp_path / "a.svg").read_text()
+
+
+def test_draw_takes_a_saved_module(tmp_path: Path) -> None:
+    model = dg.MaskedDeepFFN(4, 2, [3], density=0.5, seed=0)
+    dg.save(model, tmp_path / "model.dg")
+    status, printed = run("draw", tmp_path / "model.dg", "-o", tmp_path / "a.pdf", "--json")
+    assert (status, json.loads(printed)["edges"]) == (0, model.num_edges)
+    assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
