@@ -1,4 +1,4 @@
-"""Densities of layers under one global budget: uniform, Erdos-Renyi and Erdos-Renyi-kernel.
+"""Densities of layers under one global budget: uniform, Erdos-Renyi, Erdos-Renyi-kernel, ideal gas.
 
 Nothing here is random: the same shapes and density give the same numbers of edges, and they sum to the budget exactly.
 """
@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from deepgraph.errors import ArgumentError, DtypeError, ShapeError
 
-__all__ = ["Distribution", "edge_budget", "edge_counts", "er", "erk", "uniform"]
+__all__ = ["Distribution", "edge_budget", "edge_counts", "er", "erk", "igq", "uniform"]
 
-Distribution: TypeAlias = Literal["uniform", "er", "erk"]
+Distribution: TypeAlias = Literal["uniform", "er", "erk", "igq"]
 Shapes: TypeAlias = Sequence[Sequence[int]]
 
 
@@ -73,13 +73,14 @@ def edge_counts(shapes: Shapes, density: float, distribution: Distribution = "un
     Parameters
     ----------
     shapes : L sequences of int
-        (out, in) of linear layers or (out, in, *kernel) of convolutions; for the three distributions the first two
-        sizes may be swapped.
+        (out, in) of linear layers or (out, in, *kernel) of convolutions; the first two sizes may be
+        swapped.
     density : float
         Kept edges over all pairs of all layers, in (0, 1].
-    distribution : {"uniform", "er", "erk"}
+    distribution : {"uniform", "er", "erk", "igq"}
         How the density of a layer depends on its shape:
-        uniform is constant, er is (out + in) / (out * in), erk is the sum of all sizes over their product.
+        uniform is constant, er is (out + in) / (out * in), erk is the sum of all sizes over their product, and
+        igq is 1 / (F n + 1) for a layer of n pairs, with the F that meets the budget: no layer is ever full.
 
     Returns
     -------
@@ -99,7 +100,7 @@ def edge_counts(shapes: Shapes, density: float, distribution: Distribution = "un
     Notes
     -----
     A layer whose density would exceed 1 becomes dense, and the rest of the budget is solved again for the others,
-    until none exceeds 1. O(L^2) at worst.
+    until none exceeds 1. O(L^2) at worst. F of "igq" is found by bisection, O(64 L).
 
     References
     ----------
@@ -107,9 +108,11 @@ def edge_counts(shapes: Shapes, density: float, distribution: Distribution = "un
        inspired by network science", Nature Communications 9, 2018: Erdos-Renyi, equation 1.
     .. [2] U. Evci et al., "Rigging the lottery: making all tickets winners", ICML 2020, arXiv 1911.11134, section 3:
        Erdos-Renyi-kernel.
+    .. [3] A. Vysogorets, J. Kempe, "Connectivity matters: neural network pruning through the lens of effective
+       sparsity", Journal of Machine Learning Research 24, 2023: ideal gas quotas.
 
     Differs from the paper: [1] states the scale epsilon and takes the density that follows, as [2] does here the
-    density is given and the scale follows; [2] leaves the rounding open.
+    density is given and the scale follows; [2] and [3] leave the rounding open.
 
     Examples
     --------
@@ -118,19 +121,23 @@ def edge_counts(shapes: Shapes, density: float, distribution: Distribution = "un
     [11760, 1500, 50]
     >>> edge_counts(shapes, 0.05, "erk").tolist()
     [9051, 3340, 919]
+    >>> edge_counts(shapes, 0.05, "igq").tolist()
+    [6775, 5660, 875]
     """
     dims = _dims(shapes)
     if distribution not in get_args(Distribution):
         raise ArgumentError(f"distribution must be one of {get_args(Distribution)}; got {distribution!r}")
     # Python ints: a product of two counts may exceed 63 bits, and no rounding of floats disturbs the budget.
     size = np.array([math.prod(dim) for dim in dims], dtype=object)
+    budget = edge_budget(sum(size), density)
+    if distribution == "igq":
+        return _ideal_gas_counts(size.astype(np.float64), size, budget)
     if distribution == "uniform":
         share = size
     elif distribution == "er":
         share = np.array([(dim[0] + dim[1]) * math.prod(dim[2:]) for dim in dims], dtype=object)
     else:
         share = np.array([sum(dim) for dim in dims], dtype=object)
-    budget = edge_budget(sum(size), density)
     dense = np.zeros(size.size, dtype=bool)
     while True:
         rest, total = budget - sum(size[dense]), max(sum(share[~dense]), 1)
@@ -143,6 +150,27 @@ def edge_counts(shapes: Shapes, density: float, distribution: Distribution = "un
     order = np.argsort(-remainder, kind="stable")
     counts[order[: budget - sum(counts)]] += 1
     return counts.astype(np.int64)
+
+
+def _ideal_gas_counts(
+    size: npt.NDArray[np.float64], cells: npt.NDArray[np.object_], budget: int
+) -> npt.NDArray[np.int64]:
+    """Return the counts (L,) of densities 1 / (F size + 1) that sum to `budget`."""
+    # Every layer keeps less than 1 / F edges, so this F is too large; `high` stays on that side, and counts fit.
+    low, high = 0.0, size.size / budget
+    for _ in range(64):
+        middle = (low + high) / 2
+        if (size / (middle * size + 1)).sum() > budget:
+            low = middle
+        else:
+            high = middle
+    # F = 0 keeps everything, and no F > 0 does.
+    wanted = size if budget == sum(cells) else size / (high * size + 1)
+    counts = np.minimum(np.floor(wanted), size).astype(np.int64)
+    order = np.argsort(counts - wanted, kind="stable")
+    while (missing := budget - int(counts.sum())) > 0:
+        counts[order[counts[order] < size[order]][:missing]] += 1
+    return counts
 
 
 def _densities(shapes: Shapes, density: float, distribution: Distribution) -> npt.NDArray[np.float64]:
@@ -188,3 +216,17 @@ def erk(shapes: Shapes, density: float) -> npt.NDArray[np.float64]:
     [0.997, 0.063, 1.0]
     """
     return _densities(shapes, density, "erk")
+
+
+def igq(shapes: Shapes, density: float) -> npt.NDArray[np.float64]:
+    """Return the density of each of L layers, (L,) in [0, 1], as 1 / (F n + 1) for a layer of n pairs.
+
+    Parameters, errors and references are those of `edge_counts`. Large layers keep nearly the same number of edges,
+    which leaves few of them without a path from input to output.
+
+    Examples
+    --------
+    >>> igq([(300, 784), (100, 300), (10, 100)], 0.01).round(4).tolist()
+    [0.0046, 0.0351, 0.522]
+    """
+    return _densities(shapes, density, "igq")

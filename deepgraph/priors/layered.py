@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import index
 
 import numpy as np
-import numpy.typing as npt
 
-from deepgraph.errors import ArgumentError, DtypeError, ShapeError
+from deepgraph.errors import ArgumentError
 from deepgraph.graph import CachedLayeredGraph
-from deepgraph.graph.nulls import Seed, sample_cells
-from deepgraph.priors.densities import Distribution, edge_budget, edge_counts
+from deepgraph.graph.nulls import Seed
+from deepgraph.priors.densities import Distribution
+from deepgraph.priors.layer_pairs import checked_sizes, from_layers, pair_counts, sampled_pairs
 
 __all__ = ["random_layered"]
 
@@ -34,7 +33,7 @@ def random_layered(
         Kept edges over admissible pairs of the whole graph, in (0, 1]; or one density for each of the P joined pairs
         of layers, ordered by (source layer, target layer).
     seed : int, Generator or None
-    distribution : {"uniform", "er", "erk"}
+    distribution : {"uniform", "er", "erk", "igq"}
         How one global density is shared among the pairs of layers, see `edge_counts`. Not read when `density` names
         one number per pair.
     skip : int
@@ -71,47 +70,12 @@ def random_layered(
     >>> g.number_of_edges(), np.bincount(g.stage_array()).tolist()
     (13310, [784, 300, 100, 10])
     """
-    try:
-        width = np.array([index(size) for size in sizes], dtype=np.int64)
-    except TypeError:
-        raise DtypeError(f"sizes must be ints, one for each layer; got {sizes!r:.80}") from None
-    if width.size == 0 or width.min() < 1:
-        raise ShapeError(f"sizes must name at least one layer, each of at least one node; got {list(sizes)}")
+    width = checked_sizes(sizes)
     if skip < 0:
         raise ArgumentError(f"skip must be at least 0, the number of layers that an edge may skip; got {skip}")
     layer = np.arange(width.size)
     reach = np.minimum(1 + skip, layer[::-1])
     low = np.repeat(layer, reach)
     high = low + 1 + np.arange(low.size) - np.repeat(np.cumsum(reach) - reach, reach)
-    counts = _counts(width[low], width[high], density, distribution)
-    pair, cell = sample_cells(width[low] * width[high], counts, seed)
-    first = np.cumsum(width) - width
-    row, column = np.divmod(cell, width[high][pair])
-    g = CachedLayeredGraph.from_arrays(first[low[pair]] + row, first[high[pair]] + column, num_nodes=int(width.sum()))
-    stage = np.repeat(layer, width)
-    role = np.full(stage.size, "hidden", dtype="<U12")
-    role[stage == width.size - 1] = "output"
-    role[stage == 0] = "input" if width.size > 1 else "input/output"
-    g.set_node_column("stage", stage.astype(np.int32))
-    g.set_node_column("role", role)
-    return g
-
-
-def _counts(
-    low: npt.NDArray[np.int64],
-    high: npt.NDArray[np.int64],
-    density: float | Sequence[float],
-    distribution: Distribution,
-) -> npt.NDArray[np.int64]:
-    """Return the number of edges (P,) from layers of sizes `low` to layers of sizes `high`."""
-    given = np.asarray(density, dtype=float)
-    if given.ndim == 0:
-        if low.size == 0:
-            # One layer has no pairs to share a budget, but a wrong density is a mistake all the same.
-            edge_budget(0, float(given))
-            return low
-        return edge_counts(list(zip(high.tolist(), low.tolist(), strict=True)), float(given), distribution)
-    if given.shape != low.shape:
-        raise ShapeError(f"density must be one number or one for each of {low.size} pairs of layers; got {given.shape}")
-    sizes = (low * high).tolist()
-    return np.array([edge_budget(size, d) for size, d in zip(sizes, given.tolist(), strict=True)], dtype=np.int64)
+    counts = pair_counts(width[low], width[high], density, distribution)
+    return from_layers(*sampled_pairs(width, low, high, counts, seed), width)

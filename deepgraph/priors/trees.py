@@ -8,10 +8,9 @@ import numpy as np
 
 from deepgraph.errors import ArgumentError, TooLargeError
 from deepgraph.graph import CachedLayeredGraph
+from deepgraph.graph.arrays import MAX_NODES
 
 __all__ = ["balanced_tree"]
-
-MAX_NODES = 2**31 - 1
 
 
 def balanced_tree(r: int, h: int, direction: Literal["out", "in"] = "out") -> CachedLayeredGraph:

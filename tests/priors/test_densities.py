@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deepgraph.analysis import effective_edges
 from deepgraph.errors import ArgumentError, DtypeError, ShapeError
-from deepgraph.priors.densities import edge_budget, edge_counts, er, erk, uniform
+from deepgraph.priors import random_layered
+from deepgraph.priors.densities import edge_budget, edge_counts, er, erk, igq, uniform
 
 LENET = [(300, 784), (100, 300), (10, 100)]
 shapes_strategy = st.lists(st.lists(st.integers(1, 3000), min_size=2, max_size=4), min_size=1, max_size=8)
-distributions = st.sampled_from(["uniform", "er", "erk"])
+distributions = st.sampled_from(["uniform", "er", "erk", "igq"])
 
 
 @given(shapes_strategy, st.floats(1e-6, 1), distributions)
@@ -43,8 +45,27 @@ def test_layers_that_are_not_full_share_one_scale(shapes: list[list[int]], densi
         assert (scale * share[~free] >= size[~free] - len(shapes) - 2).all()
 
 
+@given(shapes_strategy, st.floats(1e-4, 0.999))
+def test_ideal_gas_densities_have_one_force(shapes: list[list[int]], density: float) -> None:
+    size = np.array([math.prod(shape) for shape in shapes], dtype=float)
+    counts = edge_counts(shapes, density, "igq")
+    # 1 / density = F n + 1: bounds of F by the rounding of each count must have a common value.
+    with np.errstate(divide="ignore"):
+        low = (size / (counts + 1) - 1) / size
+        high = (size / np.maximum(counts - 1, 0) - 1) / size
+    assert low.max() <= high.min() * (1 + 1e-9) + 1e-12
+
+
+@pytest.mark.parametrize(("distribution", "expected"), [("uniform", 1140), ("erk", 116), ("igq", 102)])
+def test_effective_compression_of_lenet_at_direct_compression_100(distribution: Any, expected: float) -> None:
+    # Vysogorets & Kempe 2023: random pruning, edges that lie on a path from an input to an output.
+    graphs = [random_layered([784, 300, 100, 10], 0.01, seed=seed, distribution=distribution) for seed in range(30)]
+    compression = np.mean([266200 / effective_edges(g) for g in graphs])
+    assert abs(compression / expected - 1) < 0.1
+
+
 def test_every_density_of_one_keeps_everything() -> None:
-    for distribution in ("uniform", "er", "erk"):
+    for distribution in ("uniform", "er", "erk", "igq"):
         assert edge_counts(LENET, 1.0, distribution).tolist() == [235200, 30000, 1000]  # type: ignore[arg-type]
 
 
@@ -70,12 +91,12 @@ def test_one_full_layer_makes_the_others_share_the_rest() -> None:
 
 def test_order_of_the_two_sizes_does_not_matter() -> None:
     swapped = [(inner, out) for out, inner in LENET]
-    for distribution in ("uniform", "er", "erk"):
+    for distribution in ("uniform", "er", "erk", "igq"):
         assert edge_counts(swapped, 0.05, distribution).tolist() == edge_counts(LENET, 0.05, distribution).tolist()  # type: ignore[arg-type]
 
 
 def test_densities_are_counts_over_sizes() -> None:
-    for function, name in ((uniform, "uniform"), (er, "er"), (erk, "erk")):
+    for function, name in ((uniform, "uniform"), (er, "er"), (erk, "erk"), (igq, "igq")):
         counts = edge_counts(LENET, 0.05, name)  # type: ignore[arg-type]
         assert function(LENET, 0.05).tolist() == (counts / [235200, 30000, 1000]).tolist()
 
@@ -97,7 +118,7 @@ def test_bad_shapes_and_names() -> None:
         edge_counts([(4,)], 0.5)
     with pytest.raises(ShapeError, match="at least one layer"):
         edge_counts([], 0.5)
-    with pytest.raises(ArgumentError, match=r"distribution must be one of .*got 'igq'"):
-        edge_counts(LENET, 0.5, "igq")  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match=r"distribution must be one of .*got 'other'"):
+        edge_counts(LENET, 0.5, "other")  # type: ignore[arg-type]
     with pytest.raises(DtypeError, match=r"shapes must be sequences of ints.*got \[\(2.5, 4\)\]"):
         edge_counts([(2.5, 4)], 0.5)  # type: ignore[list-item]

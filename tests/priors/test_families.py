@@ -149,12 +149,12 @@ def test_erdos_renyi_of_density_one_is_the_tournament(n: int) -> None:
 
 
 def test_erdos_renyi_numbers_pairs_right_at_the_limits_of_floats() -> None:
-    from deepgraph.priors.random_graphs import _pair_of_cell
+    from deepgraph.priors.random_graphs import pair_of_cell
 
     high = np.array([2, 3, 10**6, 2**26 + 1, 10**8, 2**31 - 1], dtype=np.int64)
     first, last = high * (high - 1) // 2, high * (high + 1) // 2 - 1
     for cell, low in ((first, np.zeros_like(high)), (last, high - 1)):
-        found = _pair_of_cell(cell)
+        found = pair_of_cell(cell)
         assert found[0].tolist() == low.tolist()
         assert found[1].tolist() == high.tolist()
 
@@ -200,7 +200,7 @@ def test_erdos_renyi_refuses() -> None:
 @given(
     st.lists(st.integers(1, 9), min_size=2, max_size=6),
     st.floats(0.01, 1),
-    st.sampled_from(["uniform", "er", "erk"]),
+    st.sampled_from(["uniform", "er", "erk", "igq"]),
     st.integers(0, 5),
 )
 def test_layered_has_the_exact_number_between_layers(
