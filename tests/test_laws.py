@@ -13,13 +13,13 @@ from pathlib import Path
 import networkx as nx
 import numpy as np
 import pytest
+import resumable_run
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 import deepgraph as dg
-import resumable_run
 from deepgraph.sparse import edge_values
 
 relaxed = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
