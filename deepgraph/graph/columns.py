@@ -299,6 +299,8 @@ class Columns:
     def merge(self, rows: Array, rest: Columns) -> None:
         """Store at `rows` (K,) the attributes of the table `rest` of as many rows."""
         for name, array in rest.arrays.items():
+            if name not in self.arrays and self.rows == 0:
+                self.arrays[name] = np.empty(0, array.dtype)
             mask = rest.present.get(name, np.ones(rest.rows, bool))
             if self.accepts(name, array[mask]):
                 self.fill(rows[mask], name, array[mask])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import abc
 import weakref
 from collections.abc import Hashable, Iterator, Mapping, MutableMapping
 from copy import deepcopy
 from typing import Any
 
-from deepgraph.errors import EditRefusedError
+from deepgraph.errors import ArgumentError, EditRefusedError
 from deepgraph.graph.arrays import Array
 from deepgraph.graph.columns import Columns
 from deepgraph.graph.edge_store import EdgeStore, FreeEdges
@@ -46,7 +47,7 @@ class GraphStore:
     def add_node(self, label: Hashable) -> int:
         """Add a node."""
         if label is None:
-            raise ValueError("None cannot be a node")
+            raise ArgumentError("None cannot be a node")
         self.refuse_nodes("add a node")
         return self.nodes.add(label)
 
@@ -64,6 +65,7 @@ class GraphStore:
         self.nodes.remove(slot)
 
     def refuse_nodes(self, what: str) -> None:
+        """Raise EditRefusedError if the nodes are those of a compiled model."""
         if self.bound:
             raise EditRefusedError(
                 f"cannot {what}: the graph belongs to a compiled model, whose nodes are fixed; "
@@ -163,8 +165,9 @@ class _Attributes(MutableMapping[str, Any]):
     store: GraphStore
     _own: dict[str, Any] | None
 
+    @abc.abstractmethod
     def _where(self) -> tuple[Columns, int] | dict[str, Any]:
-        raise NotImplementedError
+        """Return where the attributes are: a table and its row, or a dict."""
 
     def detach(self, values: dict[str, Any] | None = None) -> None:
         """Keep the values apart from the graph: the node or edge has been removed."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from deepgraph.errors import ArgumentError
 from deepgraph.graph import CachedLayeredGraph
-from deepgraph.graph.nulls import Seed, as_generator, sample_cells
+from deepgraph.graph.sampling import Seed, as_generator, sample_cells
 from deepgraph.priors.densities import Distribution
 from deepgraph.priors.layer_pairs import (
     IntArray,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from deepgraph.errors import ArgumentError
 from deepgraph.graph import CachedLayeredGraph
-from deepgraph.graph.nulls import Seed, sample_cells
+from deepgraph.graph.sampling import Seed, sample_cells
 from deepgraph.priors.layer_pairs import checked_sizes, from_layers, per_layer, targets_of
 
 __all__ = ["constant_fan_in"]

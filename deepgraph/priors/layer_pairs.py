@@ -12,7 +12,7 @@ import numpy.typing as npt
 from deepgraph.errors import ArgumentError, DtypeError, ShapeError, TooLargeError
 from deepgraph.graph import CachedLayeredGraph
 from deepgraph.graph.arrays import MAX_NODES
-from deepgraph.graph.nulls import Seed, sample_cells
+from deepgraph.graph.sampling import Seed, sample_cells
 from deepgraph.priors.densities import Distribution, edge_budget, edge_counts
 
 __all__ = ["Targets", "checked_sizes", "from_layers", "pair_counts", "per_layer", "sampled_pairs", "targets_of"]

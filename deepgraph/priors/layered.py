@@ -8,7 +8,7 @@ import numpy as np
 
 from deepgraph.errors import ArgumentError
 from deepgraph.graph import CachedLayeredGraph
-from deepgraph.graph.nulls import Seed
+from deepgraph.graph.sampling import Seed
 from deepgraph.priors.densities import Distribution
 from deepgraph.priors.layer_pairs import checked_sizes, from_layers, pair_counts, sampled_pairs
 

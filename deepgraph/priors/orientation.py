@@ -16,7 +16,7 @@ from deepgraph.graph import CachedLayeredGraph, EdgeSet
 from deepgraph.graph.arrays import compress
 from deepgraph.graph.edge_store import FreeEdges
 from deepgraph.graph.node_table import NodeTable
-from deepgraph.graph.nulls import Seed, as_generator
+from deepgraph.graph.sampling import Seed, as_generator
 
 __all__ = ["Orientation", "from_networkx", "oriented", "seed_number"]
 

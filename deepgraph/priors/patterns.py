@@ -9,7 +9,8 @@ import numpy as np
 from deepgraph.errors import ArgumentError, ShapeError, TooLargeError
 from deepgraph.graph import CachedLayeredGraph
 from deepgraph.graph.arrays import MAX_NODES
-from deepgraph.graph.nulls import Seed, as_generator, permute_within_blocks, sample_cells
+from deepgraph.graph.nulls import permute_within_blocks
+from deepgraph.graph.sampling import Seed, as_generator, sample_cells
 from deepgraph.priors.bipartite import nearest_sources
 from deepgraph.priors.layer_pairs import (
     checked_sizes,

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from deepgraph.errors import ArgumentError
 from deepgraph.graph import CachedLayeredGraph
-from deepgraph.graph.nulls import Seed, as_generator, sample_cells
+from deepgraph.graph.sampling import Seed, as_generator, sample_cells
 from deepgraph.priors.densities import edge_budget
 
 __all__ = ["erdos_renyi_dag", "pair_of_cell"]

@@ -9,7 +9,7 @@ import numpy as np
 
 from deepgraph.errors import ArgumentError, DtypeError
 from deepgraph.graph import CachedLayeredGraph
-from deepgraph.graph.nulls import Seed
+from deepgraph.graph.sampling import Seed
 from deepgraph.priors.orientation import Orientation, oriented
 
 __all__ = ["circulant", "ring"]

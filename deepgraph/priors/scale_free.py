@@ -8,7 +8,7 @@ import numpy as np
 
 from deepgraph.errors import ArgumentError
 from deepgraph.graph import CachedLayeredGraph
-from deepgraph.graph.nulls import Seed
+from deepgraph.graph.sampling import Seed
 from deepgraph.priors.orientation import Orientation, oriented, seed_number
 
 __all__ = ["barabasi_albert"]

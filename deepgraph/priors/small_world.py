@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from deepgraph.errors import ArgumentError
 from deepgraph.graph import CachedLayeredGraph
-from deepgraph.graph.nulls import Seed
+from deepgraph.graph.sampling import Seed
 from deepgraph.priors.orientation import Orientation, oriented, seed_number
 
 __all__ = ["newman_watts_strogatz", "watts_strogatz", "ws_flex"]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from deepgraph.errors import ArgumentError, ShapeError
 from deepgraph.graph import CachedLayeredGraph
-from deepgraph.graph.nulls import Seed, sample_cells
+from deepgraph.graph.sampling import Seed, sample_cells
 from deepgraph.priors.layer_pairs import checked_sizes
 from deepgraph.priors.orientation import Orientation, oriented, seed_number
 from deepgraph.priors.random_graphs import pair_of_cell

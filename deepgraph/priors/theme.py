@@ -10,7 +10,7 @@ import numpy as np
 
 from deepgraph.errors import ArgumentError, ShapeError, UnknownNodeError
 from deepgraph.graph import CachedLayeredGraph
-from deepgraph.graph.nulls import Seed
+from deepgraph.graph.sampling import Seed
 from deepgraph.priors.densities import Distribution
 from deepgraph.priors.layer_pairs import IntArray, checked_sizes, pair_counts, sampled_pairs
 from deepgraph.priors.orientation import from_networkx, seed_number

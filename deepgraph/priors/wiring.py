@@ -9,7 +9,7 @@ import numpy as np
 
 from deepgraph.errors import ArgumentError, StructureError
 from deepgraph.graph import CachedLayeredGraph
-from deepgraph.graph.nulls import Seed
+from deepgraph.graph.sampling import Seed
 from deepgraph.priors.orientation import Orientation, from_networkx, seed_number
 from deepgraph.priors.random_graphs import erdos_renyi_dag
 from deepgraph.priors.scale_free import barabasi_albert

@@ -9,7 +9,7 @@ import torch
 
 from deepgraph.errors import ArgumentError
 from deepgraph.graph.edge_set import EdgeSet
-from deepgraph.graph.nulls import sample_cells
+from deepgraph.graph.sampling import sample_cells
 from deepgraph.kernels.activations import activation
 from deepgraph.kernels.plan import choose_storage
 from deepgraph.sparse.initialisation import draw_weights

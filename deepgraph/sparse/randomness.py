@@ -6,10 +6,9 @@ import numpy as np
 import torch
 
 from deepgraph.errors import ArgumentError, DtypeError
+from deepgraph.graph.sampling import Seed
 
 __all__ = ["Seed", "numpy_stream", "root_seed", "torch_stream"]
-
-Seed = int | torch.Generator | np.random.Generator | None
 
 
 def root_seed(seed: Seed) -> int:

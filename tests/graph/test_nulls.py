@@ -24,7 +24,7 @@ from deepgraph.errors import (
     ShapeError,
     StructureError,
 )
-from deepgraph.graph import CachedLayeredGraph, nulls
+from deepgraph.graph import CachedLayeredGraph, nulls, swaps
 from deepgraph.graph.nulls import (
     as_generator,
     er_edges,
@@ -304,7 +304,7 @@ def test_swaps_refuse_bad_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
             swap_edges([0], [1], stage=[0, 1], swaps_per_edge=bad)
     with pytest.raises(ArgumentError, match="engine must be 'auto', 'numba' or 'numpy'; got 'cuda'"):
         swap_edges([0], [1], stage=[0, 1], engine="cuda")  # type: ignore[arg-type]
-    monkeypatch.setattr(nulls, "_compiled_swaps", lambda: None)
+    monkeypatch.setattr(nulls, "compiled_swaps", lambda: None)
     with pytest.raises(MissingDependencyError, match=r"pip install deepgraph-nn\[fast\]"):
         swap_edges([0], [1], stage=[0, 1], engine="numba")
     src, dst, stage = random_block()
@@ -313,15 +313,15 @@ def test_swaps_refuse_bad_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def forgotten_kernel() -> Iterator[None]:
-    nulls._compiled_swaps.cache_clear()
+    nulls.compiled_swaps.cache_clear()
     yield
-    nulls._compiled_swaps.cache_clear()
+    nulls.compiled_swaps.cache_clear()
 
 
 @pytest.mark.usefixtures("forgotten_kernel")
 def test_without_numba_there_is_no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numba", None)
-    assert nulls._compiled_swaps() is None
+    assert nulls.compiled_swaps() is None
 
 
 @pytest.mark.usefixtures("forgotten_kernel")
@@ -334,7 +334,7 @@ def test_a_machine_without_a_place_for_caches_still_compiles(monkeypatch: pytest
         return lambda function: function
 
     monkeypatch.setattr(numba, "njit", njit)
-    assert nulls._compiled_swaps() is nulls._swap_kernel
+    assert nulls.compiled_swaps() is swaps._swap_kernel
 
 
 # -- seeds ----------------------------------------------------------------------------------------------------------
