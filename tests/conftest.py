@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 # Read by BLAS and OpenMP when they are first loaded, so they have to be set before torch and numpy come in.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -29,8 +32,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--no-numba"):
-        # None in sys.modules makes `import numba` an ImportError, here and wherever the package tries it.
+        # None in sys.modules makes `import numba` an ImportError, here and wherever the package tries it, and in the
+        # processes that tests start: Python runs a sitecustomize that it finds on its path.
         sys.modules["numba"] = None  # type: ignore[assignment]
+        folder = tempfile.mkdtemp(prefix="no-numba-")
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+        Path(folder, "sitecustomize.py").write_text("import sys\nsys.modules['numba'] = None\n")
+        os.environ["PYTHONPATH"] = os.pathsep.join([folder, *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
 
 
 @pytest.fixture(autouse=True)

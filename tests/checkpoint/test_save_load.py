@@ -27,8 +27,6 @@ from deepgraph.priors import random_layered
 from deepgraph.rewire import SET, RigL
 from deepgraph.sparse import MaskedDeepDAN, MaskedDeepFFN, edge_values, follow
 
-ROOT = Path(__file__).parents[2]
-
 
 def ffn(storage: str = "csr", seed: int = 0) -> MaskedDeepFFN:
     return MaskedDeepFFN(6, 3, [8, 7], density=0.4, storage=storage, seed=seed)
@@ -400,7 +398,7 @@ for k in range(10**6):
 
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
     path = tmp_path / "run.dg"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-W", "ignore", "-c", TRAINING, str(path), str(Path(__file__).parent)]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     assert child.stdout is not None
