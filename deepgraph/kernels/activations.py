@@ -19,6 +19,9 @@ __all__ = ["LEAKY_SLOPE", "Activation", "activation", "activation_names", "regis
 LEAKY_SLOPE = 0.01
 """Slope of leaky_relu below zero, torch's default."""
 
+SOFTPLUS_THRESHOLD = 20.0
+"""Above this softplus is the identity, as torch's."""
+
 CUSTOM_CODE = 128
 """Codes from here on belong to registered activations, which only the torch kernels can compute."""
 
@@ -70,10 +73,15 @@ def _elu_backward(grad: Tensor, a: Tensor) -> Tensor:
     return torch.where(a > 0, grad, grad * (a + 1))
 
 
+def _softplus_backward(grad: Tensor, a: Tensor) -> Tensor:
+    # torch's softplus is the identity above its threshold, and so is ours.
+    return torch.where(a > SOFTPLUS_THRESHOLD, grad, grad * -torch.expm1(-a))
+
+
 # Gains: torch.nn.init.calculate_gain where torch has a value, else E[f(z)^2]^(-1/2) for a standard normal z.
 _BUILT_IN = (
     Activation("identity", 0, lambda z: z, lambda g, a: g, False, 1.0),
-    Activation("relu", 1, torch.relu, lambda g, a: torch.where(a > 0, g, 0.0), False, math.sqrt(2.0)),
+    Activation("relu", 1, torch.relu, lambda g, a: torch.ops.aten.threshold_backward(g, a, 0), False, math.sqrt(2.0)),
     Activation(
         "leaky_relu",
         2,
@@ -88,7 +96,7 @@ _BUILT_IN = (
     Activation("silu", 6, torch.nn.functional.silu, _silu_backward, True, 1.6765),
     Activation("elu", 7, torch.nn.functional.elu, _elu_backward, False, 1.2452),
     Activation("celu", 8, torch.nn.functional.celu, _elu_backward, False, 1.2452),
-    Activation("softplus", 9, torch.nn.functional.softplus, lambda g, a: g * -torch.expm1(-a), False, 1.0418),
+    Activation("softplus", 9, torch.nn.functional.softplus, _softplus_backward, False, 1.0418),
 )
 
 _by_name: dict[str, Activation] = {entry.name: entry for entry in _BUILT_IN}

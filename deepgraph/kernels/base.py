@@ -26,6 +26,8 @@ Gradients = tuple[Tensor | None, list[Tensor], Tensor, Tensor]
 class Kernel(ABC):
     """Computes all neurons of one topology and their gradients: `a_v = act(b_v + sum over edges (u, v) w_uv a_u)`.
 
+    A node may take the maximum or the product over its edges in place of the sum, where the kernel says so.
+
     A kernel holds no weights. Weights come as a list of tensors in the layout of its storage.
 
     Parameters
@@ -75,9 +77,13 @@ class Kernel(ABC):
         return self._by_position(self._rows(saved, batch)[: self.topology.num_nodes])
 
     def gradients(self, dz: Tensor, batch: int) -> Tensor:
-        """Return dZ (N, B): the gradient of every position's sum z, 0 for inputs, from the `dz` of a backward pass."""
+        """Return dZ (N, B): the gradient of every position's sum z, from the `dz` of a backward pass.
+
+        It is 0 for inputs, and for nodes that reduce by maximum or product: A[u] * dZ[v] is the gradient of an absent
+        edge (u, v) only where v sums.
+        """
         result = self._by_position(self._rows(dz, batch)[: self.topology.num_nodes])
-        result[torch.from_numpy(self.topology.is_input.copy()).to(result.device)] = 0
+        result[torch.from_numpy(self.topology.is_input | (self.topology.reduce != 0)).to(result.device)] = 0
         return result
 
     def _by_position(self, ranked: Tensor) -> Tensor:

@@ -32,6 +32,8 @@ class Facts:
         Whether edges join neighbouring stages only, with one weight tensor for each.
     custom : tuple of str
         Registered activations in use.
+    only_sums : bool
+        Whether no node reduces by maximum or product.
     """
 
     num_nodes: int
@@ -41,6 +43,7 @@ class Facts:
     masked_elements: int
     layered: bool
     custom: tuple[str, ...] = ()
+    only_sums: bool = True
 
     @property
     def density(self) -> float:
@@ -76,4 +79,7 @@ def describe(topology: Topology) -> Facts:
         pairs = (total,) if len(topology.splits) == 1 else tuple(total * count // share for count in topology.splits)
         elements = int((widths * starts[:-1]).sum())
     custom = tuple(entry.name for code in np.unique(topology.activation) if (entry := activation(int(code))).is_custom)
-    return Facts(topology.num_nodes, tuple(widths.tolist()), topology.splits, pairs, elements, layered, custom)
+    return Facts(
+        topology.num_nodes, tuple(widths.tolist()), topology.splits, pairs, elements, layered, custom,
+        topology.only_sums,
+    )  # fmt: skip

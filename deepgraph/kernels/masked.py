@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepgraph.errors import ArgumentError, ShapeError, StructureError, TooLargeError
+from deepgraph.errors import ArgumentError, ShapeError, StructureError, TooLargeError, UnsupportedOperationError
 from deepgraph.kernels.base import Stage, StageKernel
 from deepgraph.kernels.plan import MASKED_LIMIT
 from deepgraph.kernels.products import add_product
@@ -105,6 +105,8 @@ class MaskedStages(StageKernel):
         If the matrices take more than 1 GB in float32.
     StructureError
         If the layout "layers" does not fit the graph.
+    UnsupportedOperationError
+        If a node reduces by maximum or product.
 
     Examples
     --------
@@ -119,6 +121,11 @@ class MaskedStages(StageKernel):
     def __init__(self, topology: Topology, layout: Layout = "flat", device: torch.device | str = "cpu") -> None:
         if layout not in ("flat", "layers"):
             raise ArgumentError(f"expected layout 'flat' or 'layers', got {layout!r}")
+        if not topology.only_sums:
+            raise UnsupportedOperationError(
+                f"masked storage computes sums, got {np.count_nonzero(topology.ranked_reduce)} nodes that reduce by "
+                "maximum or product; use storage='csr'"
+            )
         super().__init__(topology, device)
         self.layout = layout
         starts = topology.stage_starts

@@ -8,32 +8,43 @@ nothing but that number, because numba caches only such closures.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-import numba
+import numpy as np
 
-from deepgraph.kernels.activations import activation
-from deepgraph.kernels.vector import row_backward, row_exponential, row_forward, row_total, row_weight_gradient
+from deepgraph.kernels.activations import LEAKY_SLOPE, SOFTPLUS_THRESHOLD, activation
+from deepgraph.kernels.numba_compile import compiled
+from deepgraph.kernels.numba_reductions import reduce_row, send_back_row
+from deepgraph.kernels.vector import (
+    row_backward,
+    row_exponential,
+    row_forward,
+    row_scatter,
+    row_total,
+    row_weight_gradient,
+)
 
-__all__ = ["add_in_order", "backward_walk", "forward_walk", "gather"]
+__all__ = [
+    "LEAKY",
+    "activate",
+    "add_in_order",
+    "backward_walk",
+    "forward_walk",
+    "gather",
+    "load_columns",
+    "pull_back",
+    "scatter_walk",
+    "store_columns",
+]
 
-LEAKY, TANH, SIGMOID, GELU, SILU, ELU, CELU, SOFTPLUS = (
-    activation(name).code for name in ("leaky_relu", "tanh", "sigmoid", "gelu", "silu", "elu", "celu", "softplus")
+RELU, LEAKY, TANH, SIGMOID, GELU, SILU, ELU, CELU, SOFTPLUS = (
+    activation(name).code
+    for name in ("relu", "leaky_relu", "tanh", "sigmoid", "gelu", "silu", "elu", "celu", "softplus")
 )
 _ROOT_HALF = math.sqrt(0.5)
 _NORMAL = 1 / math.sqrt(2 * math.pi)
-_SOFTPLUS_THRESHOLD = 20.0
-
-
-def _compiled(function: Callable[..., Any]) -> Any:
-    """Return the function compiled lazily, cached on disk where some directory can be written."""
-    # Division as in numpy: Python's test for zero would keep LLVM from vectorising the loops.
-    try:
-        return numba.njit(nogil=True, error_model="numpy", cache=True)(function)
-    except RuntimeError:
-        return numba.njit(nogil=True, error_model="numpy")(function)
+_SOFTPLUS_THRESHOLD, _SLOPE = SOFTPLUS_THRESHOLD, LEAKY_SLOPE
 
 
 def _normal_distribution_loop(z: Any, cumulative: Any, density: Any) -> None:
@@ -61,7 +72,7 @@ def _normal_distribution_loop(z: Any, cumulative: Any, density: Any) -> None:
         density[t] *= scale
 
 
-_normal_distribution = _compiled(_normal_distribution_loop)
+_normal_distribution = compiled(_normal_distribution_loop)
 
 
 def _activate_row(row: Any, work: Any, more: Any, code: int) -> None:
@@ -91,13 +102,17 @@ def _activate_row(row: Any, work: Any, more: Any, code: int) -> None:
         _normal_distribution(row, work, more)
         for t in range(width):
             row[t] *= work[t]
+    elif code in (RELU, LEAKY):
+        slope = row.dtype.type(_SLOPE) if code == LEAKY else row.dtype.type(0)
+        for t in range(width):
+            row[t] = slope * row[t] if row[t] <= 0 else row[t]
     elif code == SOFTPLUS:
         for t in range(width):
             if not row[t] > _SOFTPLUS_THRESHOLD:
                 row[t] = max(row[t], 0.0) + math.log1p(math.exp(-abs(row[t])))
 
 
-_activate = _compiled(_activate_row)
+activate = compiled(_activate_row)
 
 
 def _pull_back_row(grad: Any, known: Any, work: Any, more: Any, code: int) -> Any:
@@ -129,11 +144,11 @@ def _pull_back_row(grad: Any, known: Any, work: Any, more: Any, code: int) -> An
             work[t] = -known[t]
         row_exponential(work, True)
         for t in range(width):
-            grad[t] *= -work[t]
+            grad[t] *= one if known[t] > _SOFTPLUS_THRESHOLD else -work[t]
     return row_total(grad)
 
 
-_pull_back = _compiled(_pull_back_row)
+pull_back = compiled(_pull_back_row)
 
 
 def _load_columns_loop(columns: Any, block: Any, ranks: Any, fresh: Any, begin: int, padding: bool) -> None:
@@ -149,12 +164,12 @@ def _load_columns_loop(columns: Any, block: Any, ranks: Any, fresh: Any, begin: 
         for top in range(0, width, 8):
             for i in range(first, last):
                 row = block[ranks[i]]
-                for t in range(top, top + 8):
+                for t in range(top, min(top + 8, width)):
                     value = columns[begin + min(t, real - 1), i] if padding or t < real else 0
                     row[t] = value if fresh[i] else row[t] + value
 
 
-_load_columns = _compiled(_load_columns_loop)
+load_columns = compiled(_load_columns_loop)
 
 
 def _store_columns_loop(columns: Any, block: Any, ranks: Any, begin: int) -> None:
@@ -167,7 +182,7 @@ def _store_columns_loop(columns: Any, block: Any, ranks: Any, begin: int) -> Non
                 columns[begin + t, i] = block[ranks[i], t]
 
 
-_store_columns = _compiled(_store_columns_loop)
+store_columns = compiled(_store_columns_loop)
 
 
 @cache
@@ -179,24 +194,60 @@ def forward_walk(tile: int) -> Any:
         first: int, last: int,
     ) -> None:  # fmt: skip
         """Fill tiles first:last of `saved` (tiles, N + K, tile) and the rows of y (B, O) that they hold."""
-        bias_index, mode, kept = nodes
+        bias_index, mode, kept, reduce = nodes
         count, spare = bias_index.shape[0], saved.shape[1] - 2
         for number in range(first, last):
             block = saved[number]
             block[spare:] = 0
-            _load_columns(x, block, inputs[0], inputs[1], number * tile, True)
+            load_columns(x, block, inputs[0], inputs[1], number * tile, True)
             for rank in range(count):
                 node, code = bias_index[rank], mode[rank]
                 if node < 0:
                     continue
-                row_forward(tile, block, rank, source, w, indptr[rank], indptr[rank + 1], bias[node], code)
-                if code > LEAKY:
+                start, stop = indptr[rank], indptr[rank + 1]
+                if reduce[rank] == 0:
+                    row_forward(tile, block, rank, source, w, start, stop, bias[node], code)
+                else:
+                    reduce_row(block, rank, source, w, start, stop, bias[node], reduce[rank])
+                if code > LEAKY or (reduce[rank] != 0 and code > 0):
                     if kept[rank] >= 0:
                         block[count + kept[rank]] = block[rank]
-                    _activate(block[rank], block[spare], block[spare + 1], code)
-            _store_columns(y, block, outputs[0], number * tile)
+                    activate(block[rank], block[spare], block[spare + 1], code)
+            store_columns(y, block, outputs[0], number * tile)
 
-    return _compiled(walk)
+    return compiled(walk)
+
+
+@cache
+def scatter_walk(tile: int) -> Any:
+    """Return the compiled forward loop by source, for narrow tiles: reading values in order pays more than gathering.
+
+    Every node adds its output to the sums of its targets, when all that it sums itself has come.
+    """
+
+    def walk(
+        x: Any, saved: Any, y: Any, nodes: Any, order: Any, indptr: Any, target: Any, w: Any, bias: Any, inputs: Any,
+        outputs: Any, first: int, last: int,
+    ) -> None:  # fmt: skip
+        """Fill tiles first:last of `saved` (tiles, N + K, tile) and the rows of y (B, O) that they hold."""
+        bias_index, mode, kept, _ = nodes
+        count, spare = bias_index.shape[0], saved.shape[1] - 2
+        for number in range(first, last):
+            block = saved[number]
+            block[spare:] = 0
+            for rank in range(count):
+                block[rank] = bias[bias_index[rank]] if bias_index[rank] >= 0 else 0
+            load_columns(x, block, inputs[0], inputs[1], number * tile, True)
+            for rank in range(count):
+                if mode[rank] > LEAKY:
+                    if kept[rank] >= 0:
+                        block[count + kept[rank]] = block[rank]
+                    activate(block[rank], block[spare], block[spare + 1], mode[rank])
+                position = order[rank]
+                row_scatter(tile, block, rank, target, w, indptr[position], indptr[position + 1], mode[rank])
+            store_columns(y, block, outputs[0], number * tile)
+
+    return compiled(walk)
 
 
 @cache
@@ -205,17 +256,21 @@ def backward_walk(tile: int) -> Any:
 
     def walk(
         dy: Any, saved: Any, dz: Any, dx: Any, nodes: Any, order: Any, indptr: Any, target: Any, w: Any, dw: Any,
-        db: Any, inputs: Any, outputs: Any, is_output: Any, first: int, last: int, need_dx: bool,
+        db: Any, inputs: Any, outputs: Any, is_seeded: Any, reduced: Any, first: int, last: int, need_dx: bool,
     ) -> None:  # fmt: skip
         """Fill tiles first:last of dz (tiles, N + 3, tile) and their rows of dx (B, I), and dw (E,) and db (C,)."""
-        bias_index, mode, kept = nodes
+        bias_index, mode, kept, reduce = nodes
+        into, source, perm, cleared, degree = reduced
         count = bias_index.shape[0]
+        scratch, chosen = np.empty((degree + 1, tile), dw.dtype), np.empty(tile, np.int64)
         dw[:] = 0
         db[:] = 0
         for number in range(first, last):
             block, gradient = saved[number], dz[number]
             gradient[count:] = 0
-            _load_columns(dy, gradient, outputs[0], outputs[1], number * tile, False)
+            for rank in cleared:
+                gradient[rank] = 0
+            load_columns(dy, gradient, outputs[0], outputs[1], number * tile, False)
             for rank in range(count - 1, -1, -1):
                 position, node, code = order[rank], bias_index[rank], mode[rank]
                 start, stop = indptr[position], indptr[position + 1]
@@ -223,33 +278,40 @@ def backward_walk(tile: int) -> Any:
                     row_weight_gradient(tile, block, gradient, rank, target, dw, start, stop)
                     continue
                 # Row `count` stays 0: what a neuron that is no output gets from outside.
-                seed = gradient[rank] if is_output[rank] else gradient[count]
+                seed = gradient[rank] if is_seeded[rank] else gradient[count]
                 total = row_backward(tile, block, gradient, rank, seed, target, w, dw, start, stop, code)
                 if code > LEAKY:
                     known = block[count + kept[rank]] if kept[rank] >= 0 else block[rank]
-                    total = _pull_back(gradient[rank], known, gradient[count + 1], gradient[count + 2], code)
+                    total = pull_back(gradient[rank], known, gradient[count + 1], gradient[count + 2], code)
                 if node >= 0:
                     db[node] += total
+                if reduce[rank] != 0:
+                    send_back_row(
+                        rank, block, gradient, source, w, perm, dw, into[rank], into[rank + 1], scratch, chosen,
+                        reduce[rank],
+                    )  # fmt: skip
             if need_dx:
-                _store_columns(dx, gradient, inputs[0], number * tile)
+                store_columns(dx, gradient, inputs[0], number * tile)
 
-    return _compiled(walk)
+    return compiled(walk)
 
 
 def _gather_loop(values: Any, perm: Any, out: Any) -> None:
+    """Write out[e] = values[perm[e]]."""
     for e in range(perm.shape[0]):
         out[e] = values[perm[e]]
 
 
-gather = _compiled(_gather_loop)
+gather = compiled(_gather_loop)
 """(values (E,), perm (E,), out (E,)): out[e] = values[perm[e]]."""
 
 
 def _add_in_order_loop(parts: Any, total: Any) -> None:
+    """Add the rows of parts (G, E) to total, first to last."""
     for part in range(parts.shape[0]):
         for e in range(parts.shape[1]):
             total[e] += parts[part, e]
 
 
-add_in_order = _compiled(_add_in_order_loop)
+add_in_order = compiled(_add_in_order_loop)
 """(parts (G, E), total (E or more,)): adds the rows of parts to total, first to last."""

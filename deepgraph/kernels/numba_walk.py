@@ -19,27 +19,30 @@ from deepgraph.errors import MissingDependencyError, UnsupportedOperationError
 from deepgraph.kernels.activations import activation
 from deepgraph.kernels.base import Gradients, Kernel
 from deepgraph.kernels.edge_values import check_values, live_parts, split_gradient, values_view
+from deepgraph.kernels.panels import panel_rows, panel_table, worth_panels
 from deepgraph.kernels.plan import has_numba
-from deepgraph.kernels.tiling import Tiling, tile_width, tiling
+from deepgraph.kernels.tiling import Tiling, narrow, tile_width, tiling
 from deepgraph.kernels.topology import Topology
 
-__all__ = ["NumbaWalk"]
+__all__ = ["NumbaWalk", "thread_pool"]
 
 _logger = logging.getLogger("deepgraph.kernels")
 _DTYPES = (torch.float32, torch.float64)
 # Below this many multiply-adds a second thread costs more than it saves.
 _THREAD_WORK = 8_000_000
 _SPARE_ROWS = 2
+_PANEL_ROW_BYTES = 256
 
 
 @cache
-def _pool(threads: int) -> ThreadPoolExecutor:
+def thread_pool(threads: int) -> ThreadPoolExecutor:
+    """Return the threads that compiled loops are shared among; they are made once per process and number."""
     return ThreadPoolExecutor(threads, thread_name_prefix="deepgraph")
 
 
 if hasattr(os, "register_at_fork"):
     # Threads do not survive a fork; a child that took over their pool would wait for them forever.
-    os.register_at_fork(after_in_child=_pool.cache_clear)
+    os.register_at_fork(after_in_child=thread_pool.cache_clear)
 
 
 @cache
@@ -92,11 +95,13 @@ class NumbaWalk(Kernel):
             )
         super().__init__(topology)
         self._out_rows = topology.num_nodes + 3
+        self._tables: dict[tuple[int, bool], Any] = {}
 
     def with_topology(self, topology: Topology) -> NumbaWalk:
         """Return a NumbaWalk for edited edges."""
         new = NumbaWalk(topology)
-        for name in ("_nodes", "_inputs", "_outputs", "_is_output") if topology.rank is self.topology.rank else ():
+        same = ("_nodes", "_inputs", "_outputs") + (("_is_seeded",) if topology.only_sums else ())
+        for name in same if topology.rank is self.topology.rank else ():
             if name in self.__dict__:
                 new.__dict__[name] = self.__dict__[name]
         return new
@@ -125,9 +130,10 @@ class NumbaWalk(Kernel):
         return blocks.permute(1, 0, 2).reshape(blocks.shape[1], -1)[:, :batch]
 
     @cached_property
-    def _nodes(self) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+    def _nodes(self) -> tuple[NDArray[np.int32], ...]:
         t = self.topology
-        return t.bias_index, _locked(t.ranked_activation.astype(np.int32)), t.kept_index
+        codes = (_locked(part.astype(np.int32)) for part in (t.ranked_activation, t.ranked_reduce))
+        return t.bias_index, next(codes), t.kept_index, next(codes)
 
     @cached_property
     def _inputs(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -138,10 +144,44 @@ class NumbaWalk(Kernel):
         return self.topology.output_ranks, _first_occurrence(self.topology.output_ranks)
 
     @cached_property
-    def _is_output(self) -> NDArray[np.int32]:
-        mask = np.zeros(self.topology.num_nodes, dtype=np.int32)
-        mask[self.topology.output_ranks] = 1
+    def _is_seeded(self) -> NDArray[np.int32]:
+        """Return (N,) by rank: whose gradient has a part besides what the walk gathers, from outside or sent back."""
+        t = self.topology
+        mask = np.zeros(t.num_nodes, dtype=np.int32)
+        mask[t.output_ranks] = 1
+        if not t.only_sums:
+            mask[t.rank[t.src[t.reduced_edges]]] = 1
         return _locked(mask)
+
+    @cached_property
+    def _pulled(self) -> NDArray[np.int32]:
+        """Return (E,) in canonical order: the row each edge gathers its gradient from, N (zeros) if it is sent back."""
+        t = self.topology
+        return t.target_rank if t.only_sums else _locked(np.where(t.reduced_edges, t.num_nodes, t.target_rank))
+
+    @cached_property
+    def _reduced(self) -> tuple[Any, ...]:
+        """Return what maxima and products need: edges by target, rows to be cleared, and their largest degree."""
+        t = self.topology
+        cleared = self._is_seeded.copy()
+        cleared[t.output_ranks] = 0
+        degree = np.diff(t.target_indptr)[t.ranked_reduce != 0].max(initial=0)
+        perm, source = t.canonical_by_target
+        return t.target_indptr, source, perm, _locked(np.flatnonzero(cleared)), int(degree)
+
+    @cached_property
+    def _has_panels(self) -> bool:
+        return worth_panels(self.topology)
+
+    def _panels(self, cut: Tiling, itemsize: int, *, by_source: bool) -> Any:
+        """Return the table of panels of one direction, None where the plain loops are faster."""
+        # Shorter rows have several chains of sums, which panels would join in another order.
+        if cut.tile * itemsize < _PANEL_ROW_BYTES or not self._has_panels:
+            return None
+        key = (panel_rows(cut.tile, itemsize), by_source)
+        if key not in self._tables:
+            self._tables[key] = tuple(map(_locked, panel_table(self.topology, *key)))
+        return self._tables[key]
 
     def _values(self, weights: list[Tensor]) -> NDArray[Any]:
         """Return (E,), the values of all edges.
@@ -160,7 +200,7 @@ class NumbaWalk(Kernel):
 
     def forward(self, x: Tensor, weights: list[Tensor], bias: Tensor) -> tuple[Tensor, Tensor]:
         """Return (y (B, O), saved (tiles, N + K + 2, T)); see `Kernel.forward`."""
-        from deepgraph.kernels import numba_loops
+        from deepgraph.kernels import numba_loops, numba_panels
 
         _announce()
         t, batch = self.topology, x.shape[0]
@@ -168,16 +208,20 @@ class NumbaWalk(Kernel):
         saved = torch.empty(self.saved_shape(batch, x.dtype), dtype=x.dtype)
         y = torch.empty((batch, t.outputs.shape[0]), dtype=x.dtype)
         values = self._values(weights)
-        gathered = np.empty_like(values)
-        numba_loops.gather(values, t.target_perm, gathered)
-        walk = numba_loops.forward_walk(cut.tile)
         columns, biases, saved_array, y_array = _array(x), _array(bias), saved.numpy(), y.numpy()
+        ends = (biases, self._inputs, self._outputs)
+        if narrow(cut.tile, x.dtype.itemsize) and t.only_sums:
+            walk = numba_loops.scatter_walk(cut.tile)
+            edges: tuple[Any, ...] = (t.order, t.source_indptr, t.target_rank, values)
+        else:
+            gathered = np.empty_like(values)
+            numba_loops.gather(values, t.target_perm, gathered)
+            table = self._panels(cut, x.dtype.itemsize, by_source=False)
+            walk = numba_loops.forward_walk(cut.tile) if table is None else numba_panels.forward_panels(cut.tile)
+            edges = (t.target_indptr if table is None else table, t.source_rank, gathered)
 
         def task(bounds: tuple[int, int]) -> None:
-            walk(
-                columns, saved_array, y_array, self._nodes, t.target_indptr, t.source_rank, gathered, biases,
-                self._inputs, self._outputs, *bounds,
-            )  # fmt: skip
+            walk(columns, saved_array, y_array, self._nodes, *edges, *ends, *bounds)
 
         threads = self._threads(cut, batch)
         _run(task, threads, cut.groups if threads > 1 else [(0, cut.tiles)])
@@ -185,7 +229,7 @@ class NumbaWalk(Kernel):
 
     def backward(self, dy: Tensor, saved: Tensor, weights: list[Tensor], need_dx: bool = True) -> Gradients:
         """Return (dx, dweights, dbias, dz (tiles, N + 3, T)); see `Kernel.backward`."""
-        from deepgraph.kernels import numba_loops
+        from deepgraph.kernels import numba_loops, numba_panels
 
         t, batch = self.topology, dy.shape[0]
         cut = self._tiling(batch, dy.dtype)
@@ -193,7 +237,14 @@ class NumbaWalk(Kernel):
         dx = torch.empty((batch if need_dx else 0, t.inputs.shape[0]), dtype=dy.dtype)
         arrays = [_array(part) for part in (dy, saved, dz, dx)]
         values = self._values(weights)
-        walk = numba_loops.backward_walk(cut.tile)
+        table = self._panels(cut, dy.dtype.itemsize, by_source=True)
+        if table is None:
+            walk = numba_loops.backward_walk(cut.tile)
+            edges: tuple[Any, ...] = (t.order, t.source_indptr, self._pulled, values)
+            ends: tuple[Any, ...] = (self._inputs, self._outputs, self._is_seeded, self._reduced)
+        else:
+            walk = numba_panels.backward_panels(cut.tile)
+            edges, ends = (table, t.target_rank, values), (self._inputs, self._outputs, self._is_seeded)
         threads = self._threads(cut, batch)
         # One thread can add the tiles up in place where each is a group: the sums have the same order as partial ones.
         groups = [(0, cut.tiles)] if threads == 1 and cut.single else cut.groups
@@ -207,9 +258,8 @@ class NumbaWalk(Kernel):
         def task(group: tuple[int, tuple[int, int]]) -> None:
             number, bounds = group
             walk(
-                *arrays, self._nodes, t.order, t.source_indptr, t.target_rank, values,
-                dw_parts[number - 1] if number else dw_array, db_parts[number - 1] if number else db_array,
-                self._inputs, self._outputs, self._is_output, *bounds, need_dx,
+                *arrays, self._nodes, *edges, dw_parts[number - 1] if number else dw_array,
+                db_parts[number - 1] if number else db_array, *ends, *bounds, need_dx,
             )  # fmt: skip
 
         _run(task, threads, list(enumerate(groups or [(0, 0)])))
@@ -225,7 +275,7 @@ def _run(task: Callable[[Any], None], threads: int, items: Sequence[Any]) -> Non
         for item in items:
             task(item)
     else:
-        for _ in _pool(threads).map(task, items):
+        for _ in thread_pool(threads).map(task, items):
             pass
 
 
@@ -240,6 +290,7 @@ def _first_occurrence(ranks: NDArray[np.int32]) -> NDArray[np.int32]:
     return _locked(fresh)
 
 
-def _locked(array: NDArray[np.int32]) -> NDArray[np.int32]:
+def _locked(array: NDArray[Any]) -> NDArray[np.int32]:
+    array = array.astype(np.int32, copy=False)
     array.flags.writeable = False
     return array

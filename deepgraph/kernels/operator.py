@@ -6,8 +6,9 @@ A `Program` is what the integer handle of a call stands for: the topology as it 
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
 import torch
@@ -23,10 +24,29 @@ from deepgraph.kernels.plan import Plan, make_plan
 from deepgraph.kernels.topology import Topology
 from deepgraph.kernels.torch_walk import TorchWalk
 
-__all__ = ["Program", "make_kernel", "program"]
+__all__ = ["Program", "graph_operator", "make_kernel", "program", "register"]
 
-_handles = itertools.count(1)
-_programs: WeakValueDictionary[int, Program] = WeakValueDictionary()
+
+class Owner(Protocol):
+    """What a handle stands for: something that has a program, which may be another one at each call."""
+
+    def program(self) -> Program:
+        """Return the program of the present edges."""
+
+
+# Handles begin at random: one that an exported program brings from another process stands for nothing here.
+_handles = itertools.count(int.from_bytes(os.urandom(5), "big") << 22)
+_owners: WeakValueDictionary[int, Owner] = WeakValueDictionary()
+
+
+def register(owner: Owner) -> int:
+    """Return a new handle for whoever owns a program; it is held weakly and asked for its program at each call.
+
+    A compiled graph keeps the handle as a constant: edits that replace the program reach it through the owner.
+    """
+    handle = next(_handles)
+    _owners[handle] = owner
+    return handle
 
 
 class _Pass:
@@ -50,7 +70,7 @@ class Program:
     ----------
     topology : Topology
         What to compute.
-    storage : {"auto", "csr", "masked", "dense"}
+    storage : {"auto", "csr", "coo", "masked", "dense"}
         How weights are held.
     layout : {"flat", "layers"}, optional
         Of masked weights; default "layers" where the network is layered.
@@ -103,10 +123,13 @@ class Program:
         self.version = 0
         self.armed = False
         self.captured: list[tuple[Tensor, Tensor]] = []
-        self.handle = next(_handles)
         self._passes: dict[int, _Pass] = {}
         self._cause = ""
-        _programs[self.handle] = self
+        self.handle = register(self)
+
+    def program(self) -> Program:
+        """Return this program: it is the owner of its handle."""
+        return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy is a program of its own: it gets its own handle and no pending passes.
@@ -121,7 +144,7 @@ class Program:
         ShapeError, DtypeError
             If x, weights and bias do not fit the kernel.
         """
-        y: Tensor = _graph(x, weights, bias, self.handle)[0]
+        y: Tensor = graph_operator(x, weights, bias, self.handle)[0]
         return y
 
     @property
@@ -135,15 +158,15 @@ class Program:
             del self._passes[key]
         return any(not entry.consumed for entry in self._passes.values())
 
-    def replace_topology(self, topology: Topology, cause: str = "the graph was edited") -> None:
+    def replace_topology(self, topology: Topology, cause: str | None = "the graph was edited") -> None:
         """Compute edited edges between the same nodes from now on, with the same kind of kernel.
 
         Parameters
         ----------
         topology : Topology
             The edited structure.
-        cause : str
-            What happened, for the message of a backward pass that comes too late.
+        cause : str or None
+            What happened, for the message of a backward pass that comes too late; None where `outdate` was told.
 
         Raises
         ------
@@ -156,7 +179,8 @@ class Program:
                 "backward; call backward() first, or drop the result and its loss"
             )
         self.kernel = self.kernel.with_topology(topology)
-        self.outdate(cause)
+        if cause is not None:
+            self.outdate(cause)
 
     def outdate(self, cause: str) -> None:
         """Refuse the backward of every forward pass made so far: the edges it saw are no more."""
@@ -197,13 +221,13 @@ def program(handle: int) -> Program:
     ArgumentError
         If no live program of this process has that handle.
     """
-    found = _programs.get(handle)
+    found = _owners.get(handle)
     if found is None:
         raise ArgumentError(
             f"handle {handle} stands for no live program: its network was deleted, or it comes from another process; "
             "call the module instead of the operator"
         )
-    return found
+    return found.program()
 
 
 def make_kernel(topology: Topology, plan: Plan) -> Kernel:
@@ -223,7 +247,9 @@ def make_kernel(topology: Topology, plan: Plan) -> Kernel:
     part = plan.parts[0]
     if part.kernel == "MaskedStages":
         return MaskedStages(topology, "layers" if part.layout == "layers" else "flat", part.device)
-    return NumbaWalk(topology) if part.kernel == "NumbaWalk" else TorchWalk(topology, part.device)
+    if part.kernel == "NumbaWalk":
+        return NumbaWalk(topology)
+    return TorchWalk(topology, part.device, products=part.storage != "coo")
 
 
 def _forward(x: Tensor, weights: list[Tensor], bias: Tensor, handle: int) -> tuple[Tensor, Tensor]:
@@ -266,7 +292,7 @@ class _Graph(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, handle: int, x: Tensor, bias: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
         with torch._C._AutoDispatchBelowAutograd():
-            y, saved = _graph(x, weights, bias, handle)
+            y, saved = graph_operator(x, weights, bias, handle)
         ctx.handle = handle
         ctx.save_for_backward(saved, bias, *weights)
         ctx.mark_non_differentiable(saved)
@@ -301,6 +327,9 @@ class _GraphBackward(torch.autograd.Function):
 
 
 def _forward_autograd(x: Tensor, weights: list[Tensor], bias: Tensor, handle: int) -> Any:
+    if not torch.is_grad_enabled():
+        with torch._C._AutoDispatchBelowAutograd():
+            return graph_operator(x, weights, bias, handle)
     return _Graph.apply(handle, x, bias, *weights)  # type: ignore[no-untyped-call]
 
 
@@ -328,5 +357,5 @@ _library.impl("graph", _forward_autograd, "Autograd")
 _library.impl("graph_backward", _backward_autograd, "Autograd")
 torch.library.register_fake("deepgraph::graph", _forward_fake, lib=_library)
 torch.library.register_fake("deepgraph::graph_backward", _backward_fake, lib=_library)
-_graph = torch.ops.deepgraph.graph.default
+graph_operator = torch.ops.deepgraph.graph.default
 _graph_backward = torch.ops.deepgraph.graph_backward.default

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
-from deepgraph.errors import ArgumentError, FileFormatError, TooLargeError
+from deepgraph.errors import ArgumentError, FileFormatError, TooLargeError, UnsupportedOperationError
 from deepgraph.kernels.facts import Facts
 from deepgraph.kernels.tiling import tiling
 
@@ -251,8 +251,9 @@ def make_plan(
     ----------
     facts : Facts
         See `describe`.
-    storage : {"auto", "csr", "masked", "dense"}
-        "dense" only where every pair is an edge.
+    storage : {"auto", "csr", "coo", "masked", "dense"}
+        "coo" holds edge values like "csr" and joins them by torch's gather and add; "dense" only where every pair is
+        an edge.
     dtype, device : str
         As torch names them, "float32" and "cpu".
     numba_available : bool, optional
@@ -268,6 +269,8 @@ def make_plan(
         If storage is unknown, or "dense" is asked for a graph in which pairs are missing.
     TooLargeError
         If "masked" or "dense" is asked for more than 1 GB.
+    UnsupportedOperationError
+        If "masked" or "dense" is asked for a graph with nodes that reduce by maximum or product.
 
     Examples
     --------
@@ -275,20 +278,20 @@ def make_plan(
     >>> plan.parts[0].storage, plan.parts[0].kernel, plan.parts[0].tile
     ('csr', 'NumbaWalk', 64)
     """
-    if storage not in ("auto", "csr", "masked", "dense"):
-        raise ArgumentError(f"expected storage 'auto', 'csr', 'masked' or 'dense', got {storage!r}")
+    if storage not in ("auto", "csr", "coo", "masked", "dense"):
+        raise ArgumentError(f"expected storage 'auto', 'csr', 'coo', 'masked' or 'dense', got {storage!r}")
     compiled = has_numba() if numba_available is None else numba_available
     chosen, why = _storage(facts, storage, device, compiled)
     kernel, notes = _kernel(facts, chosen, dtype, device, compiled)
     itemsize = {"float64": 8, "bfloat16": 2, "float16": 2}.get(dtype, 4)
     edges = sum(facts.edges)
-    weights = edges if chosen == "csr" else facts.masked_elements
+    weights = edges if chosen in ("csr", "coo") else facts.masked_elements
     tile = groups = 0
     if kernel == "NumbaWalk":
         cut = tiling(NOMINAL_BATCH, itemsize)
         tile, groups = cut.tile, len(cut.groups)
     # Values, gradients and one gathered copy, with three indexes of 4 bytes per edge; or values, gradients and a mask.
-    per_weight = 3 * itemsize + 12 if chosen == "csr" else 2 * itemsize + 1
+    per_weight = 3 * itemsize + 12 if chosen in ("csr", "coo") else 2 * itemsize + 1
     part = PlanPart(
         name=name,
         storage=chosen,
@@ -319,6 +322,14 @@ def _storage(facts: Facts, storage: str, device: str, compiled: bool) -> tuple[s
             f"storage {storage!r} of this graph takes {size / 2**30:.1f} GB in float32, more than the limit of "
             f"{MASKED_LIMIT / 2**30:.0f} GB; use storage='csr'"
         )
+    if not facts.only_sums:
+        if storage in ("masked", "dense"):
+            raise UnsupportedOperationError(
+                f"expected sums only for storage {storage!r}, got nodes that reduce by maximum or product; "
+                "use storage='csr'"
+            )
+        kept = "coo" if storage == "coo" else "csr"
+        return kept, "edge values because some nodes reduce by maximum or product"
     if storage != "auto":
         return storage, f"storage {storage} as asked"
     chosen = choose_storage(
@@ -334,6 +345,8 @@ def _storage(facts: Facts, storage: str, device: str, compiled: bool) -> tuple[s
 
 
 def _kernel(facts: Facts, storage: str, dtype: str, device: str, compiled: bool) -> tuple[str, tuple[str, ...]]:
+    if storage == "coo":
+        return "TorchWalk", ("coo gathers and adds with torch, slower than csr",)
     if storage != "csr":
         return "MaskedStages", ()
     if device != "cpu":

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
-__all__ = ["MAX_GROUPS", "Tiling", "tile_width", "tiling"]
+__all__ = ["MAX_GROUPS", "Tiling", "narrow", "tile_width", "tiling"]
 
 MAX_GROUPS = 8
 """Most groups of tiles, that is, most threads one network can use; each group has its own partial weight gradient."""
@@ -55,13 +55,26 @@ def tile_width(batch: int, itemsize: int) -> int:
 
     Examples
     --------
-    >>> tile_width(128, 4), tile_width(128, 8), tile_width(1, 4)
-    (64, 32, 16)
+    >>> tile_width(128, 4), tile_width(128, 8), tile_width(20, 4), tile_width(1, 4)
+    (64, 32, 32, 4)
     """
     columns = _COLUMNS
     while columns > 16 and columns >= 2 * batch:
         columns //= 2
+    if batch <= 16 // itemsize:
+        columns = 4
     return columns * 4 // itemsize
+
+
+def narrow(tile: int, itemsize: int) -> bool:
+    """Return whether a row of a tile fits one vector of 64 bytes.
+
+    Examples
+    --------
+    >>> narrow(16, 4), narrow(16, 8)
+    (True, False)
+    """
+    return tile * itemsize <= 64
 
 
 @lru_cache(maxsize=256)

@@ -76,6 +76,9 @@ class Topology:
         How many edges each weight tensor holds, in canonical order; default one tensor with all of them.
     labels : sequence, optional
         Names of nodes for messages; default the positions.
+    reduce : (N,) uint8, optional
+        How each node joins its inputs, see `deepgraph.kernels.reductions`: 0 sum, 1 maximum, 2 product; ignored for
+        inputs, default sums.
 
     Raises
     ------
@@ -102,6 +105,7 @@ class Topology:
     activation: NDArray[np.uint8]
     splits: tuple[int, ...] = ()
     labels: Sequence[Any] | None = None
+    reduce: NDArray[np.uint8] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         if not isinstance(self.num_nodes, (int, np.integer)) or self.num_nodes < 1:
@@ -109,9 +113,11 @@ class Topology:
                 f"expected a graph of at least 1 node, got num_nodes={self.num_nodes!r}; add nodes first"
             )
         object.__setattr__(self, "num_nodes", int(self.num_nodes))
+        if self.reduce is None:
+            object.__setattr__(self, "reduce", np.zeros(self.num_nodes, np.uint8))
         for name, dtype in _DTYPES.items():
             object.__setattr__(self, name, _integers(name, getattr(self, name), dtype))
-        for name in ("stage", "activation"):
+        for name in ("stage", "activation", "reduce"):
             if getattr(self, name).shape != (self.num_nodes,):
                 raise ShapeError(
                     f"expected {name} of shape ({self.num_nodes},), one entry per node, got {getattr(self, name).shape}"
@@ -120,6 +126,8 @@ class Topology:
         _check_ids("outputs", self.outputs, self.num_nodes)
         for code in np.unique(self.activation):
             activation(int(code))
+        if self.reduce.max() > 2:
+            raise ArgumentError(f"expected reduce codes 0 (sum), 1 (max) or 2 (prod), got {self.reduce.max()}")
         self._check_edges()
         self._check_splits()
 
@@ -247,6 +255,21 @@ class Topology:
         return _frozen(np.where(self.is_input, 0, self.activation)[self.order].astype(np.uint8))
 
     @cached_property
+    def ranked_reduce(self) -> NDArray[np.uint8]:
+        """Return (N,) uint8 by rank: how the node joins its inputs, 0 (sum) for inputs."""
+        return _frozen(np.where(self.is_input, 0, self.reduce)[self.order].astype(np.uint8))
+
+    @cached_property
+    def only_sums(self) -> bool:
+        """Return whether no node reduces by maximum or product."""
+        return not self.ranked_reduce.any()
+
+    @cached_property
+    def reduced_edges(self) -> NDArray[np.bool_]:
+        """Return (E,) bool in canonical order: which edges enter a maximum or product node."""
+        return _frozen(self.reduce[self.dst] != 0)
+
+    @cached_property
     def kept_index(self) -> Int32:
         """Return (N,) int32 by rank: row of the saved sum z among those that the backward pass needs, else -1."""
         codes = self.ranked_activation
@@ -306,6 +329,14 @@ class Topology:
         """Return (E,) int32, the canonical edge of each target-major edge."""
         return self._by_target[2]
 
+    @cached_property
+    def canonical_by_target(self) -> tuple[Int32, Int32]:
+        """Return (perm (E,), source rank (E,)) like the target-major edges, but in canonical order for each target."""
+        if self.is_ordered:
+            return self.target_perm, self.source_rank
+        perm = np.argsort(self.target_rank, kind="stable").astype(np.int32)
+        return _frozen(perm), _frozen(self.rank[self.src[perm]])
+
 
 def _frozen(array: NDArray[Any]) -> NDArray[Any]:
     array.flags.writeable = False
@@ -319,6 +350,7 @@ _DTYPES: dict[str, type[np.integer[Any]]] = {
     "inputs": np.int64,
     "outputs": np.int64,
     "activation": np.uint8,
+    "reduce": np.uint8,
 }
 
 _NODE_ONLY = {
@@ -329,6 +361,8 @@ _NODE_ONLY = {
     "stage_starts",
     "bias_index",
     "ranked_activation",
+    "ranked_reduce",
+    "only_sums",
     "kept_index",
     "num_kept",
     "input_ranks",

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from deepgraph.kernels.base import Stage, StageKernel
 from deepgraph.kernels.edge_values import check_values, live_values, split_gradient
+from deepgraph.kernels.reductions import Windows, reduction_windows
 from deepgraph.kernels.topology import Topology
 
 __all__ = ["TorchWalk"]
@@ -40,6 +41,8 @@ class TorchWalk(StageKernel):
         The structure to compute.
     device : torch.device or str
         Where tensors will live.
+    products : bool
+        False gathers and adds edge by edge (COO) also where torch has sparse products.
 
     Examples
     --------
@@ -51,9 +54,13 @@ class TorchWalk(StageKernel):
     name = "TorchWalk"
     storage = "csr"
 
+    def __init__(self, topology: Topology, device: torch.device | str = "cpu", products: bool = True) -> None:
+        super().__init__(topology, device)
+        self.products = products
+
     def with_topology(self, topology: Topology) -> TorchWalk:
-        """Return a TorchWalk on the same device for edited edges."""
-        return TorchWalk(topology, self.device)
+        """Return a TorchWalk of the same device and kind for edited edges."""
+        return TorchWalk(topology, self.device, self.products)
 
     def check_weights(self, weights: list[Tensor]) -> None:
         """Raise ShapeError unless the weights are one-dimensional with room for their edges."""
@@ -92,18 +99,34 @@ class TorchWalk(StageKernel):
         return [whole[begin : end + 1] - whole[begin] for begin, end in pairwise(starts)]
 
     def _has_sparse_products(self, dtype: torch.dtype) -> bool:
-        if dtype not in (torch.float32, torch.float64):
+        if not self.products or dtype not in (torch.float32, torch.float64):
             return False
         _accept_beta_warning()
         if self.device.type == "cpu":
             return bool(torch.backends.mkl.is_available())  # type: ignore[no-untyped-call]
         return self.device.type == "cuda"
 
-    def _prepare(self, weights: list[Tensor]) -> tuple[Tensor, Tensor]:
+    @cached_property
+    def _windows(self) -> list[list[Windows]]:
+        """Return the maximum and product nodes of each stage."""
+        t = self.topology
+        computed = t.bias_index >= 0
+        bounds = pairwise(t.stage_starts.tolist())
+        found = [] if t.only_sums else [reduction_windows(t, a, b, np.flatnonzero(computed[a:b])) for a, b in bounds]
+        return [[part.to(self.device) for part in parts] for parts in found]
+
+    @cached_property
+    def _summed(self) -> Tensor:
+        """Return (E,) bool: which canonical edges enter a sum."""
+        return torch.from_numpy(~self.topology.reduced_edges).to(self.device)
+
+    def _prepare(self, weights: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         values = live_values(self.topology, weights)
         by_source = self._backward_index[2]
         gathered = values.index_select(0, self._forward_index[2])
-        return gathered, values if by_source is None else values.index_select(0, by_source)
+        # The gradient of a maximum or product is no multiple of a weight: `_push` sends it, `_pull` must not.
+        pulled = values if self.topology.only_sums else torch.where(self._summed, values, 0)
+        return gathered, pulled if by_source is None else pulled.index_select(0, by_source), values
 
     def _sum_edges(self, pointers: Tensor, index: Tensor, values: Tensor, rows: Tensor) -> Tensor:
         """Return (width, B): per row of `pointers` the sum of values times the indexed rows."""
@@ -125,7 +148,11 @@ class TorchWalk(StageKernel):
         if edges.start == edges.stop:
             return bias.expand(-1, outputs.shape[1]).clone()
         z = self._sum_edges(pointers[number], index[edges], prepared[0][edges], outputs)
-        return (z if stage.computed is None else z.index_select(0, stage.computed)).add_(bias)
+        z = z if stage.computed is None else z.index_select(0, stage.computed)
+        for windows in self._windows[number] if self._windows else ():
+            for part in windows.chunks(z.shape[1]):
+                z.index_copy_(0, part.rows, part.reduce(prepared[2], outputs))
+        return z.add_(bias)
 
     def _pull(self, number: int, stage: Stage, dz: Tensor, prepared: Any) -> None:
         pointers, index, _, starts, _ = self._backward_index
@@ -136,7 +163,17 @@ class TorchWalk(StageKernel):
     def _push(
         self, number: int, stage: Stage, outputs: Tensor, dz: Tensor, prepared: Any, dweights: Any, below: bool
     ) -> None:
-        """Do nothing: gradients are gathered."""
+        """Send the gradients of maxima and products to values and sources; those of sums are gathered."""
+        for windows in self._windows[number] if self._windows else ():
+            for part in windows.chunks(dz.shape[1]):
+                to_sources, to_values = part.gradients(dz.index_select(0, part.ranks), prepared[2], outputs)
+                kept = ~part.padding
+                dweights[part.edges[kept]] = to_values[kept]
+                if below:
+                    dz.index_add_(0, part.sources[kept], to_sources[kept])
+
+    def _empty_gradients(self, weights: list[Tensor]) -> Any:
+        return None if self.topology.only_sums else weights[0].new_zeros(self.topology.num_edges)
 
     def _weight_gradients(self, outputs: Tensor, dz: Tensor, weights: list[Tensor], dweights: Any) -> list[Tensor]:
         _, index, perm, _, indptr = self._backward_index
@@ -150,6 +187,8 @@ class TorchWalk(StageKernel):
                 flat = self._dot_edges(indptr, index, outputs, dz)
         if perm is not None:
             flat = torch.empty_like(flat).index_copy_(0, perm, flat)
+        if dweights is not None:
+            flat = torch.where(self._summed, flat, dweights)
         return split_gradient(self.topology, flat, weights)
 
     @staticmethod

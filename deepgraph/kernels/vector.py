@@ -18,11 +18,21 @@ from numba.extending import intrinsic
 
 from deepgraph.kernels.activations import LEAKY_SLOPE, activation
 
-__all__ = ["row_backward", "row_exponential", "row_forward", "row_total", "row_weight_gradient"]
+__all__ = [
+    "row_backward",
+    "row_continue",
+    "row_exponential",
+    "row_forward",
+    "row_scatter",
+    "row_total",
+    "row_weight_gradient",
+]
 
 IDENTITY, RELU, LEAKY = (activation(name).code for name in ("identity", "relu", "leaky_relu"))
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _UNROLL = 4
+# As many sums in flight as it takes to hide the latency of one addition.
+_CHAINS = 4
 
 
 def _constant(value: int) -> ir.Constant:
@@ -30,15 +40,16 @@ def _constant(value: int) -> ir.Constant:
 
 
 class _Rows:
-    """Emits vector code on rows of `tile` columns of one dtype; a row is `count` vectors of 64 bytes."""
+    """Emits vector code on rows of `tile` columns of one dtype; a row is `count` vectors of up to 64 bytes."""
 
     def __init__(self, context: Any, builder: Any, dtype: Any, tile: int) -> None:
         self.context, self.builder = context, builder
         self.bits = dtype.bitwidth
         self.scalar = ir.FloatType() if self.bits == 32 else ir.DoubleType()
-        self.lanes = 512 // self.bits
+        self.lanes = min(512 // self.bits, tile)
         self.vector = ir.VectorType(self.scalar, self.lanes)
         self.count, self.tile = tile // self.lanes, tile
+        self.align = self.lanes * self.bits // 8
 
     def data(self, array_type: Any, value: Any) -> Any:
         return self.context.make_array(array_type)(self.context, self.builder, value).data
@@ -55,11 +66,11 @@ class _Rows:
 
     def load(self, row: Any, k: int) -> Any:
         pointer = self.builder.bitcast(self.at(row, _constant(k * self.lanes)), self.vector.as_pointer())
-        return self.builder.load(pointer, align=64, typ=self.vector)
+        return self.builder.load(pointer, align=self.align, typ=self.vector)
 
     def store(self, value: Any, row: Any, k: int) -> None:
         pointer = self.builder.bitcast(self.at(row, _constant(k * self.lanes)), self.vector.as_pointer())
-        self.builder.store(value, pointer, align=64)
+        self.builder.store(value, pointer, align=self.align)
 
     def index(self, base: Any, edge: Any) -> Any:
         return self.builder.sext(self.builder.load(self.at(base, edge, _I32), typ=_I32), _I64)
@@ -95,11 +106,14 @@ class _Rows:
         """
         segments, width = 1, self.lanes
         while len(vectors) > 1:
+            pairs = zip(vectors[::2], vectors[1::2], strict=True)
+            if width == 1:
+                both = list(range(2 * segments))
+                vectors = [self._shuffle(p, q, both) for p, q in pairs]
+                segments *= 2
+                continue
             low, high = self._halves(2 * segments, width)
-            vectors = [
-                self.builder.fadd(self._shuffle(p, q, low), self._shuffle(p, q, high))
-                for p, q in zip(vectors[::2], vectors[1::2], strict=True)
-            ]
+            vectors = [self.builder.fadd(self._shuffle(p, q, low), self._shuffle(p, q, high)) for p, q in pairs]
             segments, width = 2 * segments, width // 2
         total = vectors[0]
         while width > 1:
@@ -134,6 +148,46 @@ class _Rows:
                 emit()
 
 
+def _clip_sums(rows: _Rows, slots: list[Any], mode: Any) -> None:
+    """Emit the plain activations of sums in stack slots."""
+    builder, zero, slope = rows.builder, rows.fill(0.0), rows.fill(LEAKY_SLOPE)
+
+    def clip(below: Callable[[Any], Any]) -> None:
+        for slot in slots:
+            z = builder.load(slot)
+            # An ordered comparison is false for NaN, which therefore passes.
+            builder.store(builder.select(builder.fcmp_ordered("<=", z, zero), below(z), z), slot)
+
+    rows.by_mode(mode, {RELU: lambda: clip(lambda z: zero), LEAKY: lambda: clip(lambda z: builder.fmul(z, slope))})
+
+
+def _weighted_sums(rows: _Rows, base: Any, slots: list[Any], indexes: Any, weights: Any, first: Any, last: Any) -> None:
+    """Emit the loop that adds w[e] * row index[e] to sums in stack slots: one chain of them, or several of short rows.
+
+    LLVM turns the slots into phi nodes: the sums live in registers for the whole loop.
+    """
+    builder = rows.builder
+    chains = max(1, _CHAINS // rows.count)
+    slots = slots + [cgutils.alloca_once_value(builder, rows.fill(0.0)) for _ in range(rows.count * (chains - 1))]
+
+    def add(edge: Any, chain: int) -> None:
+        source = rows.row(base, rows.index(indexes, edge))
+        weight = rows.splat(rows.element(weights, edge))
+        for k, slot in enumerate(slots[chain * rows.count : (chain + 1) * rows.count]):
+            builder.store(rows.multiply_add(weight, rows.load(source, k), builder.load(slot)), slot)
+
+    middle = builder.sub(last, builder.and_(builder.sub(last, first), _constant(chains - 1)))
+    with rows.loop(first, middle, chains) as (edge, _):
+        for chain in range(chains):
+            add(builder.add(edge, _constant(chain)), chain)
+    if chains > 1:
+        with rows.loop(middle, last, 1) as (edge, _):
+            add(edge, 0)
+    for number, slot in enumerate(slots[rows.count :]):
+        into = slots[number % rows.count]
+        builder.store(builder.fadd(builder.load(into), builder.load(slot)), into)
+
+
 def _forward(
     typing: Any, tile: Any, a: Any, rank: Any, index: Any, w: Any, start: Any, stop: Any, b: Any, mode: Any
 ) -> Any:
@@ -141,30 +195,66 @@ def _forward(
     signature = types.void(tile, a, types.int64, index, w, types.int64, types.int64, w.dtype, types.int64)
 
     def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        _, a_value, rank_value, index_value, w_value, start_value, stop_value, bias, mode_value = arguments
+        _, a_value, rank_value, index_value, w_value, first, last, bias, mode_value = arguments
         rows = _Rows(context, builder, w.dtype, tile.literal_value)
-        base, indexes, weights = rows.data(a, a_value), rows.data(index, index_value), rows.data(w, w_value)
-        # LLVM turns these stack slots into phi nodes: the sums live in registers for the whole loop.
+        base = rows.data(a, a_value)
         sums = [cgutils.alloca_once_value(builder, rows.splat(bias)) for _ in range(rows.count)]
-        with rows.loop(start_value, stop_value, 1) as (edge, _):
-            source = rows.row(base, rows.index(indexes, edge))
-            weight = rows.splat(rows.element(weights, edge))
-            for k, slot in enumerate(sums):
-                builder.store(rows.multiply_add(weight, rows.load(source, k), builder.load(slot)), slot)
-        zero, slope = rows.fill(0.0), rows.fill(LEAKY_SLOPE)
-
-        def clip(below: Callable[[Any], Any]) -> None:
-            for slot in sums:
-                z = builder.load(slot)
-                # An ordered comparison is false for NaN, which therefore passes.
-                builder.store(builder.select(builder.fcmp_ordered("<=", z, zero), below(z), z), slot)
-
-        rows.by_mode(
-            mode_value, {RELU: lambda: clip(lambda z: zero), LEAKY: lambda: clip(lambda z: builder.fmul(z, slope))}
-        )
+        _weighted_sums(rows, base, sums, rows.data(index, index_value), rows.data(w, w_value), first, last)
+        _clip_sums(rows, sums, mode_value)
         target = rows.row(base, rank_value)
         for k, slot in enumerate(sums):
             rows.store(builder.load(slot), target, k)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def _continue(typing: Any, tile: Any, a: Any, rank: Any, index: Any, w: Any, start: Any, stop: Any, mode: Any) -> Any:
+    """a[rank] = act(a[rank] + sum over edges e in start:stop of w[e] * a[index[e]]); act only in the plain modes."""
+    signature = types.void(tile, a, types.int64, index, w, types.int64, types.int64, types.int64)
+
+    def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        _, a_value, rank_value, index_value, w_value, first, last, mode_value = arguments
+        rows = _Rows(context, builder, w.dtype, tile.literal_value)
+        base = rows.data(a, a_value)
+        target = rows.row(base, rank_value)
+        sums = [cgutils.alloca_once_value(builder, rows.load(target, k)) for k in range(rows.count)]
+        _weighted_sums(rows, base, sums, rows.data(index, index_value), rows.data(w, w_value), first, last)
+        _clip_sums(rows, sums, mode_value)
+        for k, slot in enumerate(sums):
+            rows.store(builder.load(slot), target, k)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def _scatter(typing: Any, tile: Any, a: Any, rank: Any, index: Any, w: Any, start: Any, stop: Any, mode: Any) -> Any:
+    """a[rank] = act(a[rank]), in the plain modes, then a[index[e]] += w[e] * a[rank] for e in start:stop."""
+    signature = types.void(tile, a, types.int64, index, w, types.int64, types.int64, types.int64)
+
+    def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        _, a_value, rank_value, index_value, w_value, first, last, mode_value = arguments
+        rows = _Rows(context, builder, w.dtype, tile.literal_value)
+        base, indexes, weights = rows.data(a, a_value), rows.data(index, index_value), rows.data(w, w_value)
+        own_row = rows.row(base, rank_value)
+        slots = [cgutils.alloca_once_value(builder, rows.load(own_row, k)) for k in range(rows.count)]
+        _clip_sums(rows, slots, mode_value)
+        own = [builder.load(slot) for slot in slots]
+        for k, value in enumerate(own):
+            rows.store(value, own_row, k)
+
+        def add(edge: Any) -> None:
+            target = rows.row(base, rows.index(indexes, edge))
+            weight = rows.splat(rows.element(weights, edge))
+            for k, mine in enumerate(own):
+                rows.store(rows.multiply_add(weight, mine, rows.load(target, k)), target, k)
+
+        middle = builder.sub(last, builder.and_(builder.sub(last, first), _constant(_UNROLL - 1)))
+        with rows.loop(first, middle, _UNROLL) as (edge, _):
+            for k in range(_UNROLL):
+                add(builder.add(edge, _constant(k)))
+        with rows.loop(middle, last, 1) as (edge, _):
+            add(edge)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -177,14 +267,15 @@ def _edge_gradients(
     builder = rows.builder
     indexes, weights, start, stop = edges
 
-    def product(edge: Any) -> Any:
+    def product(edge: Any, chain: int = 0) -> Any:
         target = rows.row(dz, rows.index(indexes, edge))
+        into = sums[chain * rows.count :] if len(sums) > rows.count else sums
         weight = rows.splat(rows.element(weights, edge)) if sums else None
         total = None
         for k, mine in enumerate(own):
             theirs = rows.load(target, k)
             if sums:
-                builder.store(rows.multiply_add(weight, theirs, builder.load(sums[k])), sums[k])
+                builder.store(rows.multiply_add(weight, theirs, builder.load(into[k])), into[k])
             total = builder.fmul(mine, theirs) if total is None else rows.multiply_add(mine, theirs, total)
         return total
 
@@ -192,7 +283,7 @@ def _edge_gradients(
     middle = builder.sub(stop, rest)
     # Four edges at a time share the shuffles of their horizontal sums.
     with rows.loop(start, middle, _UNROLL) as (edge, _):
-        rows.add_to(dw, edge, rows.fold([product(builder.add(edge, _constant(k))) for k in range(_UNROLL)]))
+        rows.add_to(dw, edge, rows.fold([product(builder.add(edge, _constant(k)), k) for k in range(_UNROLL)]))
     with rows.loop(middle, stop, 1) as (edge, _):
         rows.add_to(dw, edge, rows.fold([product(edge)]))
 
@@ -227,7 +318,12 @@ def _backward(
         initial = rows.data(seed, seed_value)
         sums = [cgutils.alloca_once_value(builder, rows.load(initial, k)) for k in range(rows.count)]
         edges = (rows.data(index, index_value), rows.data(w, w_value), first, last)
-        _edge_gradients(rows, own, edges, sums, gradient, rows.data(dw, dw_value))
+        # A row of one vector is one chain of additions: four chains hide their latency.
+        chains = _UNROLL if rows.count == 1 else 1
+        more = [cgutils.alloca_once_value(builder, rows.fill(0.0)) for _ in range(rows.count * (chains - 1))]
+        _edge_gradients(rows, own, edges, sums + more, gradient, rows.data(dw, dw_value))
+        for slot in more:
+            builder.store(builder.fadd(builder.load(sums[0]), builder.load(slot)), sums[0])
         zero, slope = rows.fill(0.0), rows.fill(LEAKY_SLOPE)
 
         def clip(below: Callable[[Any], Any]) -> None:
@@ -267,16 +363,25 @@ def _weight_gradient(
     return signature, codegen
 
 
+def _over_row(context: Any, builder: Any, row: Any, value: Any, visit: Callable[[_Rows, Any], None]) -> None:
+    """Visit a row vector by vector: as many of 64 bytes as fit, then of 16."""
+    wide, short = (_Rows(context, builder, row.dtype, size * 8 // row.dtype.bitwidth) for size in (64, 16))
+    base, columns = wide.data(row, value), wide.length(row, value)
+    middle = builder.and_(columns, _constant(-wide.lanes))
+    for rows, start, stop in ((wide, _constant(0), middle), (short, middle, columns)):
+        with rows.loop(start, stop, rows.lanes) as (column, _):
+            visit(rows, rows.at(base, column))
+
+
 def _exponential(typing: Any, row: Any, minus_one: Any) -> Any:
     """row[:] = exp(row) or, with `minus_one`, exp(row) - 1, accurate near 0; clipped to the finite range."""
     signature = types.void(row, minus_one)
 
     def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        rows = _Rows(context, builder, row.dtype, 0)
-        base, columns = rows.data(row, arguments[0]), rows.length(row, arguments[0])
-        with rows.loop(_constant(0), columns, rows.lanes) as (column, _):
-            here = rows.at(base, column)
+        def visit(rows: _Rows, here: Any) -> None:
             rows.store(_exponential_vector(rows, rows.load(here, 0), bool(minus_one.literal_value)), here, 0)
+
+        _over_row(context, builder, row, arguments[0], visit)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -287,12 +392,21 @@ def _total(typing: Any, row: Any) -> Any:
     signature = row.dtype(row)
 
     def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        rows = _Rows(context, builder, row.dtype, 0)
-        base, columns = rows.data(row, arguments[0]), rows.length(row, arguments[0])
-        slot = cgutils.alloca_once_value(builder, rows.fill(0.0))
-        with rows.loop(_constant(0), columns, rows.lanes) as (column, _):
-            builder.store(builder.fadd(builder.load(slot), rows.load(rows.at(base, column), 0)), slot)
-        return rows.first_lane(rows.fold([builder.load(slot)]))
+        scalar = ir.FloatType() if row.dtype.bitwidth == 32 else ir.DoubleType()
+        slots: dict[int, Any] = {}
+
+        def visit(rows: _Rows, here: Any) -> None:
+            slot = slots[rows.lanes]
+            builder.store(builder.fadd(builder.load(slot), rows.load(here, 0)), slot)
+
+        parts = [_Rows(context, builder, row.dtype, size * 8 // row.dtype.bitwidth) for size in (64, 16)]
+        for part in parts:
+            slots[part.lanes] = cgutils.alloca_once_value(builder, part.fill(0.0))
+        _over_row(context, builder, row, arguments[0], visit)
+        total = ir.Constant(scalar, 0.0)
+        for part in parts:
+            total = builder.fadd(total, part.first_lane(part.fold([builder.load(slots[part.lanes])])))
+        return total
 
     return signature, codegen
 
@@ -322,6 +436,8 @@ def _exponential_vector(rows: _Rows, x: Any, minus_one: bool) -> Any:
 
 # `Any`, because compiled code calls these with one argument less than their definitions have.
 row_forward: Any = intrinsic(prefer_literal=True)(_forward)
+row_continue: Any = intrinsic(prefer_literal=True)(_continue)
+row_scatter: Any = intrinsic(prefer_literal=True)(_scatter)
 row_backward: Any = intrinsic(prefer_literal=True)(_backward)
 row_weight_gradient: Any = intrinsic(prefer_literal=True)(_weight_gradient)
 row_exponential: Any = intrinsic(prefer_literal=True)(_exponential)

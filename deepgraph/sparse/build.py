@@ -55,9 +55,9 @@ def make_layer(
     codes = np.full(edges.num_targets, activation(activation_name).code, np.uint8)
     weight = draw_weights(edges, codes, init, torch_stream(seed, path), dtype).to(device)
     chosen = choose_storage(edges.density) if storage == "auto" else storage
-    addresses = None if chosen == "csr" else matrix_addresses(edges.num_sources, edges.num_targets)
+    addresses = None if chosen in ("csr", "coo") else matrix_addresses(edges.num_sources, edges.num_targets)
     biases = torch.zeros(edges.num_targets, dtype=dtype, device=device) if bias else None
-    return EdgeLayer(edges, weight, biases, addresses)
+    return EdgeLayer(edges, weight, biases, addresses, coo=chosen == "coo")
 
 
 def random_layer(

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepgraph.errors import ArgumentError, TooLargeError
+from deepgraph.errors import ArgumentError, TooLargeError, UnsupportedOperationError
 from deepgraph.graph import CachedLayeredGraph
 from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.node_table import NodeTable
@@ -66,7 +66,7 @@ class MaskedDeepDAN(GraphModule):
         Edges over pairs of the stem and the head, in (0, 1].
     init : {"fan_in", "xavier", "torch"}
         For the edges, unless the structure has a column `weight`.
-    storage : {"auto", "csr", "masked"}
+    storage : {"auto", "csr", "coo", "masked"}
         Of the structure. Stem and head choose by their density where it is "auto".
     seed : int, Generator or None
     device, dtype
@@ -157,7 +157,8 @@ class MaskedDeepDAN(GraphModule):
         Parameters
         ----------
         g : CachedLayeredGraph or nx.DiGraph
-            Copied. Read where present: node columns `stage`, `role`, `bias`, `activation`; edge column `weight`;
+            Copied. Read where present: node columns `stage`, `role`, `bias`, `activation`, `reduce` ("sum", or "max" or
+            "prod" of the weighted inputs, to which the bias is added); edge column `weight`;
             graph attributes `inputs`, `outputs` (positions, repeats allowed) and `output_shape`. Without roles,
             sources are inputs and sinks outputs. Outputs without an `activation` are linear. A node named twice in
             `inputs` takes the sum of its columns.
@@ -195,26 +196,26 @@ class MaskedDeepDAN(GraphModule):
         facts, core, automatic = self.structure_facts, self.core, self._config["storage"] == "auto"
         nodes = facts.nodes()
         if self.stem is None or self.head is None:
-            return {"graph": Engine([(core, 0, 0)], nodes, core.edges.storage, automatic)}
+            return {"graph": Engine([(core, 0, 0)], nodes, core.storage, automatic)}
         first, last = facts.distinct("inputs"), facts.distinct("outputs")
         stem = bipartite_nodes(self.stem.edge_set.num_sources, len(first), 0)
         stem["activation"][-len(first) :] = facts.activation[first]
         head = bipartite_nodes(len(last), self.head.edge_set.num_targets, 0)
         nodes.update(inputs=first, outputs=last)
         return {
-            "stem": Engine([(self.stem, 0, self.stem.edge_set.num_sources)], stem, self.stem.edges.storage, automatic),
+            "stem": Engine([(self.stem, 0, self.stem.edge_set.num_sources)], stem, self.stem.storage, automatic),
             "structure": (
                 NormedEngine(core, facts, self.norms)
                 if len(self.norms)
-                else Engine([(core, 0, 0)], nodes, core.edges.storage, automatic)
+                else Engine([(core, 0, 0)], nodes, core.storage, automatic)
             ),
-            "head": Engine([(self.head, 0, len(last))], head, self.head.edges.storage, automatic),
+            "head": Engine([(self.head, 0, len(last))], head, self.head.storage, automatic),
         }
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, size_output) for x (B, *size_input); of a compiled graph (B, *output_shape) for (B, I)."""
         engines = list(self._engines.values())
-        width = len(engines[0].topology.inputs)
+        width = engines[0].width
         x = self._input(x, width, "x")
         engines[0].check(x)
         for engine in engines:
@@ -313,7 +314,13 @@ def _core(
     if not bias and facts.bias.any():
         raise ArgumentError("bias: expected True for a graph with biases, got False; set the node column 'bias' to 0")
     addresses = None
-    if (choose_storage(edges.density) if storage == "auto" else storage) == "masked":
+    if storage == "masked" and facts.reduce.any():
+        raise UnsupportedOperationError(
+            f"storage='masked': expected nodes that sum, got {np.count_nonzero(facts.reduce)} that reduce by 'max' or "
+            "'prod'; use storage='csr'"
+        )
+    wanted = choose_storage(edges.density) if storage == "auto" and not facts.reduce.any() else storage
+    if wanted == "masked":
         addresses = dag_addresses(facts)
         size = addresses.shape[0] * torch.empty((), dtype=dtype).element_size()
         if size > MASKED_LIMIT:
@@ -322,7 +329,7 @@ def _core(
                 f"{size / 2**30:.1f} GB for {facts.num_nodes} nodes; use storage='csr', "
                 f"which takes {8 * edges.num_edges / 2**20:.1f} MB"
             )
-    return EdgeLayer(edges, weight.to(device), biases, addresses)
+    return EdgeLayer(edges, weight.to(device), biases, addresses, coo=storage == "coo")
 
 
 def _warn_bottleneck(facts: Structure, size_output: int) -> None:

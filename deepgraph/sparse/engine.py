@@ -13,7 +13,7 @@ from deepgraph.errors import DtypeError, EditRefusedError, ShapeError, Unsupport
 from deepgraph.graph.arrays import Array
 from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.history import EdgeEdit
-from deepgraph.kernels.operator import Program
+from deepgraph.kernels.operator import Program, graph_operator, register
 from deepgraph.kernels.plan import Plan
 from deepgraph.kernels.topology import Topology
 from deepgraph.sparse.layer import EdgeLayer
@@ -44,7 +44,7 @@ class Engine:
         Rows ascend and do not overlap.
     nodes : dict
         What `Topology` takes besides edges: num_nodes, stage, inputs, outputs, activation, labels.
-    storage : {"csr", "masked"}
+    storage : {"csr", "coo", "masked"}
     automatic : bool
         Whether the storage was chosen by the layers' density and not by the user; the plan says which.
     """
@@ -57,6 +57,10 @@ class Engine:
         self._stale = False
         self._placed: tuple[torch.device, torch.dtype] | None = None
         self._armed = False
+        # Plain numbers, and a handle that outlives programs: what a compiled graph keeps of this engine.
+        self.width, self.num_computed = len(self.topology.inputs), self.topology.num_computed
+        self._targets = [layer.edge_set.num_targets for layer, _, _ in parts]
+        self.handle = register(self)
         for layer, _, _ in parts:
             layer.edges.owner = self
             layer.edge_set.listen(self)
@@ -69,7 +73,7 @@ class Engine:
             src, dst, splits = joined_pairs(self.parts)
             self.topology = self.topology.with_edges(src, dst, splits)
             if self._program is not None and self._placed == placed:
-                self._program.replace_topology(self.topology)
+                self._program.replace_topology(self.topology, cause=None)
             self._stale = False
         if self._program is None or self._placed != placed:
             layout = "layers" if weight.dim() == 2 else "flat"
@@ -77,6 +81,11 @@ class Engine:
             self._program.armed = self._armed
             self._placed = placed
         return self._program
+
+    @property
+    def armed(self) -> bool:
+        """Whether the next backwards capture growth factors."""
+        return self._armed
 
     @property
     def plan(self) -> Plan:
@@ -93,18 +102,29 @@ class Engine:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the outputs (B, O) for x (B, I)."""
-        program = self.program()
         weights = [layer.weight for layer, _, _ in self.parts]
-        return program(x, weights, self._bias(weights[0]))
+        y: Tensor = graph_operator(x, weights, self.bias(weights[0]), self.handle)[0]
+        return y
 
-    def _bias(self, like: Tensor) -> Tensor:
+    def bias(self, like: Tensor) -> Tensor:
+        """Return the biases (C,) of all layers, 0 for layers without; of the dtype and device of `like`."""
         biases = [layer.bias for layer, _, _ in self.parts]
         if len(biases) == 1 and biases[0] is not None:
             return biases[0]
         if all(bias is None for bias in biases):
-            return like.new_zeros(self.topology.num_computed)
-        sizes = [layer.edge_set.num_targets for layer, _, _ in self.parts]
-        return torch.cat([like.new_zeros(n) if b is None else b for n, b in zip(sizes, biases, strict=True)])
+            return like.new_zeros(self.num_computed)
+        return torch.cat([like.new_zeros(n) if b is None else b for n, b in zip(self._targets, biases, strict=True)])
+
+    def accept(self, dweights: list[Tensor], dbias: Tensor) -> None:
+        """Make gradients, one tensor like each weight and one (C,) of all biases, those of the parameters."""
+        for (layer, _, _), gradient in zip(self.parts, dweights, strict=True):
+            if layer.weight.requires_grad:
+                layer.weight.grad = gradient
+        # One layer of a graph has a bias for each computed node, not for each of its targets.
+        parts = [dbias] if len(self.parts) == 1 else torch.split(dbias, self._targets)
+        for (layer, _, _), gradient in zip(self.parts, parts, strict=True):
+            if layer.bias is not None and layer.bias.requires_grad:
+                layer.bias.grad = gradient
 
     def check(self, x: Any, name: str = "x") -> None:
         """Raise unless x is a floating tensor (B, I) of the parameters' dtype and device."""
@@ -116,7 +136,7 @@ class Engine:
                 f"{name}: expected dtype {weight.dtype} as the model's, got {x.dtype}; "
                 f"convert with x.to({weight.dtype}) or the model with model.to({x.dtype})"
             )
-        width = len(self.topology.inputs)
+        width = self.width
         if x.dim() != 2 or x.shape[1] != width:
             raise ShapeError(f"{name}: expected shape (batch, {width}), got {tuple(x.shape)}")
         if x.device != weight.device:

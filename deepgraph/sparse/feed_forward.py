@@ -43,7 +43,7 @@ class MaskedDeepFFN(GraphModule):
     init : {"fan_in", "xavier", "torch"}
     activation : str
         Of the hidden layers; the output is linear.
-    storage : {"auto", "csr", "masked"}
+    storage : {"auto", "csr", "coo", "masked"}
         "auto" chooses for each layer by its density; `print(model.plan)` says what and why.
     seed : int, Generator or None
         None draws from torch's global generator.
@@ -121,7 +121,7 @@ class MaskedDeepFFN(GraphModule):
         """Return runs of layers that one operator computes: of one storage, and broken by layer norms."""
         runs: list[list[int]] = []
         for k, layer in enumerate(self._edge_layers):
-            same = runs and not len(self.norms) and self._edge_layers[runs[-1][-1]].edges.storage == layer.edges.storage
+            same = runs and not len(self.norms) and self._edge_layers[runs[-1][-1]].storage == layer.storage
             if same:
                 runs[-1].append(k)
             else:
@@ -139,7 +139,7 @@ class MaskedDeepFFN(GraphModule):
             starts = np.concatenate([[0], np.cumsum(sizes)])
             parts = [(self._edge_layers[k], int(starts[i]), int(starts[i + 1])) for i, k in enumerate(run)]
             name = f"layer {run[0]}" if len(run) == 1 else f"layers {run[0]} to {run[-1]}"
-            engines[name] = Engine(parts, self._nodes(sizes, starts, run), parts[0][0].edges.storage, automatic)
+            engines[name] = Engine(parts, self._nodes(sizes, starts, run), parts[0][0].storage, automatic)
         return engines
 
     def _nodes(self, sizes: list[int], starts: Array, run: list[int]) -> dict[str, Any]:

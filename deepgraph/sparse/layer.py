@@ -29,6 +29,8 @@ class EdgeLayer(nn.Module):
         None for a layer without biases.
     addresses : Addresses, optional
         For storage `masked`.
+    coo : bool
+        Whether edge values are computed by storage `coo` in place of `csr`.
 
     Notes
     -----
@@ -37,9 +39,15 @@ class EdgeLayer(nn.Module):
     """
 
     def __init__(
-        self, edge_set: EdgeSet, weight: Tensor, bias: Tensor | None, addresses: Addresses | None = None
+        self,
+        edge_set: EdgeSet,
+        weight: Tensor,
+        bias: Tensor | None,
+        addresses: Addresses | None = None,
+        coo: bool = False,
     ) -> None:
         super().__init__()
+        self.coo = coo
         if not bool(torch.isfinite(weight).all()):
             raise StructureError(f"{edge_set.name}: expected finite weights, got NaN or infinity; set the column anew")
         dense = weight.clone() if addresses is None else weight.new_zeros(addresses.shape)
@@ -53,6 +61,11 @@ class EdgeLayer(nn.Module):
     def _bind(self) -> None:
         self.edges.edge_set.bind(self.edges)
         self.edges.edge_set.listen(self.edges)
+
+    @property
+    def storage(self) -> str:
+        """ "csr", "coo" or "masked"; edge values of the first two are held alike."""
+        return "coo" if self.coo else self.edges.storage
 
     @property
     def edge_set(self) -> EdgeSet:
@@ -137,5 +150,5 @@ class EdgeLayer(nn.Module):
         edges = self.edge_set
         return (
             f"{edges.num_sources}, {edges.num_targets}, edges={edges.num_edges}, density={edges.density:.4g}, "
-            f"storage={self.edges.storage}, bias={self.bias is not None}"
+            f"storage={self.storage}, bias={self.bias is not None}"
         )

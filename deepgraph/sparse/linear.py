@@ -41,7 +41,7 @@ class SparseLinear(GraphModule):
         Edges over R * C, in (0, 1].
     bias : bool
     init : {"fan_in", "xavier", "torch"}
-    storage : {"auto", "csr", "masked"}
+    storage : {"auto", "csr", "coo", "masked"}
     seed : int, Generator or None
     device, dtype
         As in torch.
@@ -84,13 +84,13 @@ class SparseLinear(GraphModule):
         )  # fmt: skip
         self._config = {
             "in_features": self.in_features, "out_features": self.out_features, "density": float(density), "bias": bias,
-            "init": init, "storage": self.layer.edges.storage, "dtype": str(dtype).removeprefix("torch."),
+            "init": init, "storage": self.layer.storage, "dtype": str(dtype).removeprefix("torch."),
         }  # fmt: skip
         self._compile()
 
     def _make_engines(self) -> dict[str, Engine]:
         nodes = bipartite_nodes(self.in_features, self.out_features, 0)
-        return {"linear": Engine([(self.layer, 0, self.in_features)], nodes, self.layer.edges.storage)}
+        return {"linear": Engine([(self.layer, 0, self.in_features)], nodes, self.layer.storage)}
 
     def _graph_parts(self) -> tuple[NodeTable, list[Part], dict[str, Any]]:
         n = self.in_features + self.out_features

@@ -201,6 +201,6 @@ class GraphModule(nn.Module, abc.ABC):
 
     @staticmethod
     def _check_storage(storage: str) -> str:
-        if storage not in ("auto", "csr", "masked"):
-            raise UnsupportedOperationError(f"storage: expected 'auto', 'csr' or 'masked', got {storage!r}")
+        if storage not in ("auto", "csr", "coo", "masked"):
+            raise UnsupportedOperationError(f"storage: expected 'auto', 'csr', 'coo' or 'masked', got {storage!r}")
         return storage

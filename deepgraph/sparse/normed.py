@@ -77,6 +77,7 @@ class NormedEngine:
             inputs=np.arange(begin),
             outputs=np.arange(begin, begin + len(ranks)),
             activation=np.zeros(begin + len(ranks), np.uint8),
+            reduce=np.concatenate([np.zeros(begin, np.uint8), self.facts.reduce[self.order[ranks]]]),
         )
         program = Program(topology, "csr", "flat", weight.dtype, weight.device)
         program.armed = self._armed

@@ -14,6 +14,7 @@ from deepgraph.graph import CachedLayeredGraph
 from deepgraph.graph.arrays import Array
 from deepgraph.graph.node_table import NodeTable
 from deepgraph.kernels.activations import activation
+from deepgraph.kernels.reductions import REDUCTIONS
 from deepgraph.sparse.layer import EdgeLayer
 
 __all__ = ["Structure", "assemble"]
@@ -31,7 +32,7 @@ class Structure:
     stage : (N,) int32
     inputs, outputs : (I,), (O,) int64
         Positions, in the order of the columns.
-    activation : (N,) uint8
+    activation, reduce : (N,) uint8
         Codes.
     table : NodeTable
         Labels and node columns, `stage` and `role` declared.
@@ -47,6 +48,7 @@ class Structure:
     inputs: Array
     outputs: Array
     activation: Array
+    reduce: Array
     table: NodeTable
     attributes: dict[str, Any]
 
@@ -78,7 +80,7 @@ class Structure:
         """Return what a topology takes besides edges."""
         return {
             "num_nodes": self.num_nodes, "stage": self.stage, "inputs": self.inputs, "outputs": self.outputs,
-            "activation": self.activation, "labels": self.table.names,
+            "activation": self.activation, "reduce": self.reduce, "labels": self.table.names,
         }  # fmt: skip
 
     @classmethod
@@ -105,6 +107,7 @@ class Structure:
         g = _directed(graph)
         if len(g) == 0:
             raise StructureError("expected a graph with nodes, got an empty graph; add nodes first")
+        _check_order(g.graph.get("order", 0))
         stage = np.array(g.stage_array(), np.int32)
         inputs, outputs = g.input_positions(), g.output_positions()
         if not len(inputs) or not len(outputs):
@@ -112,7 +115,6 @@ class Structure:
                 f"expected inputs and outputs, got {len(inputs)} and {len(outputs)}; declare the node column 'role'"
             )
         _check_output_shape(g.graph.get("output_shape"), len(outputs))
-        _check_reduce(g)
         src, dst = g.edge_arrays()
         role = _roles(len(g), inputs, outputs)
         table = g._arrays().nodes.copy()
@@ -121,7 +123,7 @@ class Structure:
         return cls(
             src=src, dst=dst, weight=_weights(g), bias=_biases(g), stage=stage, inputs=np.array(inputs),
             outputs=np.array(outputs), activation=_codes(g, default_activation, outputs if linear_outputs else None),
-            table=table, attributes=dict(g.graph),
+            reduce=_reductions(g, inputs), table=table, attributes=dict(g.graph),
         )  # fmt: skip
 
 
@@ -134,6 +136,14 @@ def _directed(graph: Any) -> CachedLayeredGraph:
     if not isinstance(graph, nx.DiGraph):
         raise DtypeError(f"expected a CachedLayeredGraph or nx.DiGraph, got {type(graph).__name__}")
     return graph if isinstance(graph, CachedLayeredGraph) else CachedLayeredGraph(graph)
+
+
+def _check_order(order: Any) -> None:
+    if order != 0:
+        raise UnsupportedOperationError(
+            f"expected a graph of neurons (order 0), got one of order {order}, whose nodes are channels or module "
+            "calls; extract it with order=0, or set g.graph['order'] = 0 to use its structure for neurons"
+        )
 
 
 def _roles(count: int, inputs: Array, outputs: Array) -> Array:
@@ -153,15 +163,21 @@ def _check_output_shape(shape: Any, outputs: int) -> None:
         )
 
 
-def _check_reduce(g: CachedLayeredGraph) -> None:
+def _reductions(g: CachedLayeredGraph, inputs: Array) -> Array:
+    """Return the codes (N,) of the node column `reduce`: 0 for a sum, and for inputs."""
+    codes = np.zeros(len(g), np.uint8)
     if g.has_node_column("reduce"):
-        reduce = g.node_column("reduce", "sum")
-        other = np.flatnonzero(~np.isin(reduce, ("sum", "")))
+        names = g.node_column("reduce", "sum")
+        for code, name in enumerate(REDUCTIONS):
+            codes[names == name] = code
+        other = np.flatnonzero(~np.isin(names, (*REDUCTIONS, "")))
         if other.size:
             raise UnsupportedOperationError(
-                f"node column 'reduce': expected 'sum', got {reduce[other[0]]!r} at {other.size} nodes, first "
-                f"{g.labels(other[:1])[0]!r}: maximum and product nodes cannot be compiled"
+                f"node column 'reduce': expected one of {', '.join(REDUCTIONS)}, got {names[other[0]]!r} at "
+                f"{other.size} nodes, first {g.labels(other[:1])[0]!r}"
             )
+        codes[inputs] = 0
+    return codes
 
 
 def _weights(g: CachedLayeredGraph) -> Array | None:
@@ -244,4 +260,7 @@ def assemble(
     names = np.array([activation(int(code)).name for code in facts.activation])
     outer = np.repeat("identity", n_in), np.repeat("identity", n_out)
     whole.set_node_column("activation", np.concatenate([outer[0], names, outer[1]]))
+    if facts.reduce.any():
+        reduce = np.concatenate([np.zeros(n_in, int), facts.reduce, np.zeros(n_out, int)])
+        whole.set_node_column("reduce", np.array(REDUCTIONS)[reduce])
     return whole

@@ -43,7 +43,9 @@ def run_naively(t: Topology, x: Tensor, w: Tensor, b: Tensor, dy: Tensor | None 
         z = b[bias_of[v]] + x.new_zeros(x.shape[0])
         if incoming[v]:
             edges, sources = zip(*incoming[v], strict=True)
-            z = z + (w[list(edges)].unsqueeze(1) * torch.stack([outputs[u] for u in sources])).sum(0)
+            terms = w[list(edges)].unsqueeze(1) * torch.stack([outputs[u] for u in sources])
+            code = int(t.reduce[v])
+            z = z + (terms.sum(0) if code == 0 else terms.max(0).values if code == 1 else terms.prod(0))
         sums[v] = z
         outputs[v] = activation(int(t.activation[v])).forward(z)
     columns = [outputs[v] for v in t.outputs.tolist()]
@@ -56,13 +58,19 @@ def run_naively(t: Topology, x: Tensor, w: Tensor, b: Tensor, dy: Tensor | None 
     gx, gw, gb, *gz = [g if g is not None else torch.zeros_like(p) for g, p in zip(found, wanted, strict=True)]
     dz = x.new_zeros(t.num_nodes, x.shape[0])
     for v, g in zip(sums, gz, strict=True):
-        dz[v] = g
+        if t.reduce[v] == 0:
+            dz[v] = g
     stacked = torch.stack([outputs[v] for v in range(t.num_nodes)])
     return Reference(y.detach(), stacked.detach(), gx, gw, gb, dz.detach())
 
 
-def random_topology(seed: int, nodes: int, stages: int, density: float, codes: list[int], outputs: int = 3) -> Topology:
-    """Return a random network: stages and roles in random node order, repeated inputs and outputs, isolated nodes."""
+def random_topology(
+    seed: int, nodes: int, stages: int, density: float, codes: list[int], outputs: int = 3, reduces: int = 1
+) -> Topology:
+    """Return a random network: stages and roles in random node order, repeated inputs and outputs, isolated nodes.
+
+    `reduces` is 1 for sums only, 3 for sums, maxima and products.
+    """
     rng = np.random.default_rng(seed)
     stage = rng.integers(0, stages, nodes)
     inputs = rng.choice(nodes, max(1, nodes // 4), replace=False)
@@ -77,6 +85,7 @@ def random_topology(seed: int, nodes: int, stages: int, density: float, codes: l
         np.r_[inputs, inputs[: rng.integers(0, 3)]],
         rng.integers(0, nodes, outputs),
         rng.choice(codes, nodes),
+        reduce=rng.integers(0, reduces, nodes).astype(np.uint8),
     )
 
 

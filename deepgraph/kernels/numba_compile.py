@@ -1,0 +1,25 @@
+"""How the package compiles its loops: lazily, without the GIL, cached on disk. Importing this file imports numba."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+
+__all__ = ["compiled"]
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """Return the function compiled on first use, cached on disk where some directory can be written.
+
+    Examples
+    --------
+    >>> compiled(lambda a, b: a / b)(1.0, 4.0)
+    0.25
+    """
+    # Division as in numpy: Python's test for zero would keep LLVM from vectorising the loops.
+    try:
+        return numba.njit(nogil=True, error_model="numpy", cache=True)(function)
+    except RuntimeError:
+        return numba.njit(nogil=True, error_model="numpy")(function)

@@ -1,0 +1,113 @@
+"""Panels: for which networks, and where in the edges of each node they begin."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepgraph.kernels.facts import describe
+from deepgraph.kernels.topology import Topology
+
+__all__ = ["first_cache", "panel_rows", "panel_table", "worth_panels"]
+
+# From this density on a panel saves more loads than putting sums down and taking them up costs, by measurement.
+_FROM_DENSITY = 0.2
+# What a panel takes of the first cache; values, indexes and a node's own rows pass through the rest.
+_SHARE = 0.84
+
+Table = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]
+
+
+@cache
+def first_cache() -> int:
+    """Return the bytes of the first data cache, 32768 where the system does not tell.
+
+    Panels change no result, so plans and numbers do not depend on it.
+
+    Examples
+    --------
+    >>> first_cache() >= 8192
+    True
+    """
+    described = Path("/sys/devices/system/cpu/cpu0/cache")
+    for level in sorted(described.glob("index*")):
+        try:
+            kind, size = ((level / name).read_text().strip() for name in ("type", "size"))
+        except OSError:
+            continue
+        if kind == "Data" and size.endswith("K") and size[:-1].isdigit():
+            return max(8192, int(size[:-1]) * 1024)
+    return 32768
+
+
+def panel_rows(tile: int, itemsize: int, cache_bytes: int | None = None) -> int:
+    """Return how many rows of a tile a panel has.
+
+    Parameters
+    ----------
+    tile : int
+        Columns.
+    itemsize : int
+        Bytes of one value.
+    cache_bytes : int, optional
+        Default `first_cache()`.
+
+    Examples
+    --------
+    >>> panel_rows(64, 4, cache_bytes=32768)
+    107
+    """
+    size = first_cache() if cache_bytes is None else cache_bytes
+    return int(_SHARE * size) // (tile * itemsize)
+
+
+def worth_panels(topology: Topology) -> bool:
+    """Return whether the network is layered, with sums only, and dense enough for panels.
+
+    Examples
+    --------
+    >>> worth_panels(Topology(2, [0], [1], [0, 1], inputs=[0], outputs=[1], activation=[0, 0]))
+    True
+    """
+    if not topology.only_sums:
+        return False
+    facts = describe(topology)
+    return facts.layered and facts.density >= _FROM_DENSITY
+
+
+def panel_table(topology: Topology, rows: int, by_source: bool) -> Table:
+    """Return stage starts (S + 1,), panels per stage (S,), and where each panel's edges begin for each node (N, P + 1).
+
+    Parameters
+    ----------
+    topology : Topology
+        Layered, its positions in program order.
+    rows : int
+        Of a panel.
+    by_source : bool
+        False: panels of the stage before, edges by target, for the forward pass. True: panels of the stage behind,
+        edges by source, for the backward pass.
+
+    Examples
+    --------
+    >>> t = Topology(4, [0, 1, 2], [3, 3, 3], [0, 0, 0, 1], [0, 1, 2], [3], [0] * 4)
+    >>> panel_table(t, 2, False)[2][3]
+    array([0, 2, 3], dtype=int32)
+    """
+    starts = topology.stage_starts
+    width = np.diff(starts)
+    stage = np.repeat(np.arange(len(width)), width)
+    near = np.r_[width[1:], 0] if by_source else np.r_[0, width[:-1]]
+    panels = np.maximum(1, -(-near // rows))
+    indptr = topology.source_indptr if by_source else topology.target_indptr
+    other = topology.target_rank if by_source else topology.source_rank
+    node = np.repeat(np.arange(topology.num_nodes), np.diff(indptr))
+    begin = starts[stage[node] + (1 if by_source else -1)]
+    most = int(panels.max())
+    counts = np.bincount(node * most + (other - begin) // rows, minlength=topology.num_nodes * most)
+    within = np.cumsum(counts.reshape(-1, most), axis=1)
+    pointers = indptr[:-1, None] + np.c_[np.zeros(topology.num_nodes, np.int64), within]
+    return starts.astype(np.int32), panels.astype(np.int32), pointers.astype(np.int32)
