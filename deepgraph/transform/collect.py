@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -69,7 +70,9 @@ class Collector:
         self._dtype = np.dtype(dtype)
         self._progress = progress
         self._bar: Any = None
-        self._node_chunks: list[tuple[int, int, int, int, bool]] = []
+        self._node_chunks: list[tuple[int, int, int, int, bool, int]] = []
+        self._results: dict[tuple[str, tuple[int, ...]], int] = {}
+        self._elements: list[Array] = []
         self._activations: list[Array] = []
         self._biases: list[Array] = []
         self._groups: list[Array] = []
@@ -88,6 +91,9 @@ class Collector:
         module: str = "",
         approximate: bool = False,
         group: Array | None = None,
+        operation: str = "",
+        shape: Sequence[int] = (),
+        element: Array | None = None,
     ) -> int:
         """Return the id of the first of `count` new nodes, which get consecutive ids.
 
@@ -107,13 +113,21 @@ class Collector:
             Whether their edges are only an upper bound.
         group : np.ndarray, shape (count,), int, optional
             Groups from `add_groups`; default: a new one for all of them.
+        operation : str
+            Name of what made them.
+        shape : sequence of int
+            Shape of its result for one sample.
+        element : np.ndarray, shape (count,), int, optional
+            Which elements of the flattened result they are; at order 1 which channels. Default: 0, 1, ...
         """
         start = self.num_nodes
         self.num_nodes += count
-        if not self.counting_only:
+        if count and not self.counting_only:
+            result = self._results.setdefault((operation, tuple(shape)), len(self._results))
             self._node_chunks.append(
-                (count, _KINDS[kind], self.reduces.number(reduce), self.modules.number(module), approximate)
+                (count, _KINDS[kind], self.reduces.number(reduce), self.modules.number(module), approximate, result)
             )
+            self._elements.append(np.arange(count) if element is None else element)
             number = self.activations.number(activation) if isinstance(activation, str) else activation
             self._activations.append(np.broadcast_to(np.asarray(number, dtype=np.int32), count))
             self._biases.append(np.zeros(count) if bias is None else bias.astype(np.float64).reshape(count))
@@ -159,6 +173,7 @@ class Collector:
             self._activations.clear()
             self._biases.clear()
             self._groups.clear()
+            self._elements.clear()
         if self.counting_only:
             self.num_edges += count
         return not self.counting_only
@@ -173,7 +188,7 @@ class Collector:
         weight : np.ndarray, shape (E,), float
             Factors.
         origin : np.ndarray, shape (E,), int64, optional
-            Parameter entries; default -1, none.
+            Parameter entries, at order 1 numbers of weights; default -1, none.
         """
         if not self.room_for(len(src)):
             return
@@ -208,8 +223,8 @@ class Collector:
         none = (np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, self._dtype), np.zeros(0, np.int64))
         src, dst, weight, origin = (np.concatenate(parts) for parts in zip(none, *self._edges, strict=True))
         self._edges.clear()
-        table = np.array(self._node_chunks, dtype=np.int64).reshape(-1, 5)
-        kind, reduce, module, approximate = (np.repeat(column, table[:, 0]) for column in table[:, 1:].T)
+        table = np.array(self._node_chunks, dtype=np.int64).reshape(-1, 6)
+        kind, reduce, module, approximate, result = (np.repeat(column, table[:, 0]) for column in table[:, 1:].T)
         return TracedGraph(
             src=src,
             dst=dst,
@@ -221,6 +236,8 @@ class Collector:
             reduce=reduce.astype(np.int32),
             module=module.astype(np.int32),
             approximate=approximate.astype(bool),
+            result=result.astype(np.int32),
+            element=np.concatenate([np.zeros(0, np.int64), *self._elements]),
             group=np.concatenate([np.zeros(0, np.int32), *self._groups]).astype(np.int32),
             links=np.array(self._links, dtype=np.int64).reshape(-1, 3),
             inputs=np.asarray(inputs, dtype=np.int64),
@@ -228,4 +245,5 @@ class Collector:
             activations=self.activations.all(),
             reduces=self.reduces.all(),
             modules=self.modules.all(),
+            results=tuple(self._results),
         )

@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from deepgraph.errors import ArgumentError, TooLargeError, UnsupportedOperationError
+from deepgraph.errors import ArgumentError, TooLargeError
 from deepgraph.graph import CachedLayeredGraph
 from deepgraph.transform.calls import module_graph
 from deepgraph.transform.fusion import fuse as fuse_graph
-from deepgraph.transform.graphs import build_graph, program_graph, program_order
+from deepgraph.transform.graphs import build_channel_graph, build_graph, program_graph, program_order
 from deepgraph.transform.trace import Trace, run_trace
 from deepgraph.transform.traced import reorder
 from deepgraph.transform.tracer import Settings
@@ -60,6 +60,7 @@ def extract(
     fuse: bool = True,
     max_edges: int = 20_000_000,
     batch_dim: int | None = 0,
+    channel_dim: int | None = None,
 ) -> CachedLayeredGraph:
     """Return the graph of neurons that a model computes for one sample, found by following one forward pass.
 
@@ -74,7 +75,8 @@ def extract(
     kwargs : mapping, optional
         Keyword arguments of the model.
     order : int
-        0: a node per element of an activation; 2: a node per call of a module.
+        0: a node per element of an activation; 1: a node per channel (feature) of each result, found without building
+        the neurons; 2: a node per call of a module.
     threshold : float
         Of weights without a declared support (a mask, a pattern, a program of ours) those with |w| <= threshold are no
         edges; 0 or more.
@@ -88,6 +90,9 @@ def extract(
         Refuse beyond this many edges.
     batch_dim : int or None
         The dimension of the samples; None if the whole input is one sample.
+    channel_dim : int, optional
+        Order 1: the dimension of the input's channels. By default that of an image is the first after the samples, of
+        a sequence the last (the first before a convolution or a batch norm); integers are one channel.
 
     Returns
     -------
@@ -95,9 +100,13 @@ def extract(
         Inputs first, unused ones too, then nodes as they were computed. Node columns `role`, `stage`, `bias`,
         `activation`, `module` (path), and `reduce`, `approximate` where they say something. Edge columns `weight`,
         `parameter` (index into ``graph.graph["parameters"]``, -1 none, -2 several, listed in
-        ``graph.graph["merged_entries"]``) and `entry` (index into the flattened parameter). In ``graph.graph``:
+        ``graph.graph["merged_entries"]`` by number) and `entry` (index into the flattened parameter, or that number);
+        where an operation scales its weights also `scale` (weight = scale * entry; 0 for unknown). In ``graph.graph``:
         `inputs`, `outputs`, `output_shape`, `parameters`, `support` (the rule by which edges were chosen), `exact`
-        (whether the graph carries the function), `inexact` (why not), `input_dependent`.
+        (whether the graph carries the function), `inexact` (why not), `input_dependent`. Node columns `result` (index
+        into ``graph.graph["results"]``, pairs of operation and shape) and `element` (index into the flattened result)
+        give the coordinates of a neuron. At order 1 edges have `count` (how many weights they stand for) and `weight`
+        (their L2 norm), nodes `channel` instead of `element`, and there are no biases.
 
     Raises
     ------
@@ -115,28 +124,27 @@ def extract(
     >>> graph = extract(model, torch.randn(1, 3))
     >>> len(graph), graph.number_of_edges(), graph.node_column("activation").tolist()
     (6, 8, ['identity', 'identity', 'identity', 'relu', 'relu', 'identity'])
+    >>> channels = extract(torch.nn.Conv2d(3, 2, 5), torch.randn(1, 3, 8, 8), order=1)
+    >>> channels.column("count").tolist()
+    [25, 25, 25, 25, 25, 25]
     """
     _check(order, threshold, density, unknown, max_edges)
     if order == 2:
         return module_graph(model, inputs, kwargs, batch_dim)
-    settings = Settings(threshold, density, unknown, batch_dim)
+    settings = Settings(threshold, density, unknown, batch_dim, order, channel_dim)
     trace = run_trace(model, inputs, kwargs, settings, max_edges)
     if trace.collector.counting_only:
-        size = _estimate(trace.collector.num_nodes, trace.collector.num_edges, 0)
+        size = _estimate(trace.collector.num_nodes, trace.collector.num_edges, order)
         raise TooLargeError(
             f"expected at most max_edges={max_edges:,} edges, got a model of {size}; raise max_edges, cut weights with "
             "density= or threshold=, or extract(order=2), which has a node per module call"
         )
-    graph = _graph_of(trace, fuse)
+    graph = _graph_of(trace, fuse) if order == 0 else _channel_graph_of(trace, fuse)
     tracer = trace.tracer
-    graph.graph["output_shape"] = trace.output_shape
-    if len(trace.results) > 1:
-        graph.graph["output_shapes"] = [result.shape for result in trace.results]
-    graph.graph["order"] = 0
-    graph.graph["parameters"] = list(tracer.provenance.names)
+    graph.graph["order"] = order
     graph.graph["support"] = "; ".join(tracer.supports) or "operation"
-    graph.graph["exact"] = not tracer.inexact and not tracer.input_dependent
-    graph.graph["inexact"] = list(tracer.inexact)
+    graph.graph["exact"] = order == 0 and not tracer.inexact and not tracer.input_dependent
+    graph.graph["inexact"] = list(tracer.inexact) if order == 0 else ["a channel stands for many neurons"]
     graph.graph["input_dependent"] = tracer.input_dependent
     return graph
 
@@ -150,12 +158,13 @@ def estimate(
     density: float | None = None,
     unknown: Literal["error", "dense"] = "error",
     batch_dim: int | None = 0,
+    channel_dim: int | None = None,
 ) -> Estimate:
     """Return how many nodes and edges `extract` would find, and the memory they would take, without building them.
 
     Parameters
     ----------
-    model, *inputs, kwargs, order, threshold, density, unknown, batch_dim
+    model, *inputs, kwargs, order, threshold, density, unknown, batch_dim, channel_dim
         As for `extract`.
 
     Raises
@@ -173,8 +182,9 @@ def estimate(
     if order == 2:
         graph = module_graph(model, inputs, kwargs, batch_dim)
         return _estimate(len(graph), graph.number_of_edges(), 2)
-    trace = run_trace(model, inputs, kwargs, Settings(threshold, density, unknown, batch_dim), 0)
-    return _estimate(trace.collector.num_nodes, trace.collector.num_edges, 0)
+    settings = Settings(threshold, density, unknown, batch_dim, order, channel_dim)
+    trace = run_trace(model, inputs, kwargs, settings, 0)
+    return _estimate(trace.collector.num_nodes, trace.collector.num_edges, order)
 
 
 def _estimate(nodes: int, edges: int, order: int) -> Estimate:
@@ -182,13 +192,10 @@ def _estimate(nodes: int, edges: int, order: int) -> Estimate:
 
 
 def _check(order: int, threshold: float, density: float | None, unknown: str, max_edges: int) -> None:
-    if order == 1:
-        raise UnsupportedOperationError(
-            "expected order 0 (a node per neuron) or 2 (a node per module call), got order 1 (a node per channel), "
-            "which is not supported"
+    if order not in (0, 1, 2):
+        raise ArgumentError(
+            f"expected order 0 (a node per neuron), 1 (per channel) or 2 (per module call), got {order!r}"
         )
-    if order not in (0, 2):
-        raise ArgumentError(f"expected order 0 (a node per neuron) or 2 (a node per module call), got {order!r}")
     if not threshold >= 0:
         raise ArgumentError(f"expected threshold from 0, a magnitude of weights, got {threshold!r}")
     if density is not None and not 0 < density <= 1:
@@ -204,6 +211,15 @@ def _check(order: int, threshold: float, density: float | None, unknown: str, ma
 
 
 def _graph_of(trace: Trace, fuse: bool) -> CachedLayeredGraph:
+    graph = _neuron_graph_of(trace, fuse)
+    graph.graph["output_shape"] = trace.output_shape
+    if len(trace.results) > 1:
+        graph.graph["output_shapes"] = [result.shape for result in trace.results]
+    graph.graph["parameters"] = list(trace.tracer.provenance.names)
+    return graph
+
+
+def _neuron_graph_of(trace: Trace, fuse: bool) -> CachedLayeredGraph:
     provenance = trace.tracer.provenance
     programs = trace.tracer.programs
     if len(programs) == 1 and _is_whole_model(trace):
@@ -213,6 +229,11 @@ def _graph_of(trace: Trace, fuse: bool) -> CachedLayeredGraph:
     if position is not None:
         traced = reorder(traced, position)
     return build_graph(fuse_graph(traced) if fuse else traced, provenance)
+
+
+def _channel_graph_of(trace: Trace, fuse: bool) -> CachedLayeredGraph:
+    traced = trace.collector.finish(trace.inputs, trace.outputs)
+    return build_channel_graph(fuse_graph(traced) if fuse else traced)
 
 
 def _is_whole_model(trace: Trace) -> bool:

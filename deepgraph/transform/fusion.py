@@ -30,7 +30,7 @@ from deepgraph.transform.traced import (
     sum_at,
 )
 
-__all__ = ["MergedEdges", "absorb", "bypass", "drop_unused", "fuse", "merge_parallel"]
+__all__ = ["MergedEdges", "absorb", "bypass", "drop_unused", "fuse", "merge_norms", "merge_parallel"]
 
 
 def fuse(graph: TracedGraph) -> TracedGraph:
@@ -125,6 +125,9 @@ def bypass(graph: TracedGraph) -> TracedGraph:
     """Return the graph without pointwise linear nodes that have one input, or none: their factor goes into the edges
     that leave them, their shift into the biases of their consumers.
 
+    A shift stays where it is read through parameter entries: in a bias it would outlive the edge, so that a graph
+    without the edge would not be the model without the entry.
+
     Parameters
     ----------
     graph : TracedGraph
@@ -144,17 +147,10 @@ def bypass(graph: TracedGraph) -> TracedGraph:
     gone[graph.src[(graph.reduce[graph.dst] != 0) | graph.approximate[graph.dst]]] = False
     if not gone.any():
         return graph
+    _, _, shift = _affine(graph, gone, source, constant)
+    gone[graph.src[(graph.origin != NO_ORIGIN) & (shift[graph.src] != 0)]] = False
+    root, factor, shift = _affine(graph, gone, source, constant)
     constant &= gone
-    # Affine maps value(u) = factor[u] * value(root[u]) + shift[u], composed along chains by pointer doubling.
-    moves = gone & ~constant
-    root = np.where(moves, source, np.arange(n))
-    factor = np.where(moves, sum_at(graph.dst, graph.weight, n), 1.0)
-    shift = np.where(moves, graph.bias, 0.0)
-    while np.any(root[root] != root):
-        shift = shift + factor * shift[root]
-        factor = factor * factor[root]
-        root = root[root]
-    shift = shift + np.where(constant[root], factor * graph.bias[root], 0.0)
     leaves = gone[graph.src] & ~gone[graph.dst]
     bias = graph.bias + sum_at(graph.dst[leaves], graph.weight[leaves] * shift[graph.src[leaves]], n)
     keep = ~gone[graph.dst] & ~constant[root[graph.src]]
@@ -168,6 +164,20 @@ def bypass(graph: TracedGraph) -> TracedGraph:
         bias=bias,
     )
     return _remove(moved, gone)
+
+
+def _affine(graph: TracedGraph, gone: Array, source: Array, constant: Array) -> tuple[Array, Array, Array]:
+    """Return (root, factor, shift), each (N,): value(u) = factor[u] * value(root[u]) + shift[u] for nodes in gone."""
+    moves = gone & ~constant
+    root = np.where(moves, source, np.arange(graph.num_nodes))
+    factor = np.where(moves, sum_at(graph.dst, graph.weight, graph.num_nodes), 1.0)
+    shift = np.where(moves, graph.bias, 0.0)
+    # Composed along chains by pointer doubling.
+    while np.any(root[root] != root):
+        shift = shift + factor * shift[root]
+        factor = factor * factor[root]
+        root = root[root]
+    return root, factor, shift + np.where((constant & gone)[root], factor * graph.bias[root], 0.0)
 
 
 def drop_unused(graph: TracedGraph) -> TracedGraph:
@@ -286,3 +296,40 @@ def merge_parallel(graph: TracedGraph) -> MergedEdges:
     listed = several[edge] & (origin != NO_ORIGIN)
     merged = np.where(several, SEVERAL_ORIGINS, highest)
     return MergedEdges(src[starts], dst[starts], total, merged, edge[listed], origin[listed])
+
+
+def merge_norms(graph: TracedGraph) -> MergedEdges:
+    """Return the edges of channels in canonical order: numbers of weights are added up, norms as of one vector.
+
+    Parameters
+    ----------
+    graph : TracedGraph
+        Of order 1.
+
+    Raises
+    ------
+    None
+
+    Examples
+    --------
+    >>> from deepgraph.transform.collect import Collector
+    >>> trace = Collector()
+    >>> x = trace.add_nodes(1, kind="input")
+    >>> y = trace.add_nodes(1, kind="neuron")
+    >>> trace.add_edges(np.array([x, x]), np.array([y, y]), np.array([3.0, 4.0]), np.array([9, 1]))
+    >>> merged = merge_norms(trace.finish(np.array([x]), np.array([y])))
+    >>> merged.weight.tolist(), merged.origin.tolist()
+    ([5.0], [10])
+    """
+    key = graph.src.astype(np.int64) * graph.num_nodes + graph.dst
+    order = np.argsort(key, kind="stable")
+    key = key[order]
+    first = np.ones(len(key), dtype=bool)
+    first[1:] = key[1:] != key[:-1]
+    src, dst, weight, count = (column[order] for column in (graph.src, graph.dst, graph.weight, graph.origin))
+    none = np.zeros(0, dtype=np.int64)
+    if first.all():
+        return MergedEdges(src, dst, np.abs(weight), count, none, none)
+    starts = np.flatnonzero(first)
+    norm = np.sqrt(np.add.reduceat(weight.astype(np.float64) ** 2, starts)).astype(weight.dtype)
+    return MergedEdges(src[starts], dst[starts], norm, np.add.reduceat(count, starts), none, none)

@@ -12,12 +12,20 @@ from deepgraph.graph import CachedLayeredGraph, EdgeSet
 from deepgraph.graph.edge_store import FreeEdges
 from deepgraph.graph.node_table import NodeTable
 from deepgraph.kernels.activations import activation
-from deepgraph.transform.fusion import merge_parallel
+from deepgraph.transform.fusion import MergedEdges, merge_norms, merge_parallel
 from deepgraph.transform.provenance import Provenance
 from deepgraph.transform.rules_graph import ProgramCall
-from deepgraph.transform.traced import KIND_INPUT, Array, TracedGraph, stages
+from deepgraph.transform.traced import KIND_INPUT, NO_ORIGIN, SEVERAL_ORIGINS, Array, TracedGraph, stages
 
-__all__ = ["build_graph", "labelled_graph", "program_graph", "program_order", "roles", "split_origin"]
+__all__ = [
+    "build_channel_graph",
+    "build_graph",
+    "labelled_graph",
+    "program_graph",
+    "program_order",
+    "roles",
+    "split_origin",
+]
 
 
 def build_graph(traced: TracedGraph, provenance: Provenance) -> CachedLayeredGraph:
@@ -39,22 +47,82 @@ def build_graph(traced: TracedGraph, provenance: Provenance) -> CachedLayeredGra
         raise TooLargeError(f"expected fewer than 2**31 nodes, got {traced.num_nodes}; extract a part of the model")
     edges = merge_parallel(traced)
     parameter, entry = split_origin(edges.origin, provenance.starts)
-    graph = CachedLayeredGraph.from_arrays(
-        edges.src, edges.dst, traced.num_nodes, weight=edges.weight, parameter=parameter, entry=entry
-    )
-    if len(edges.several_edge):
+    several, number = np.unique(edges.several_edge, return_inverse=True)
+    entry[several] = np.arange(len(several))
+    columns = {"weight": edges.weight, "parameter": parameter, "entry": entry, **_scales(edges, provenance)}
+    graph = CachedLayeredGraph.from_arrays(edges.src, edges.dst, traced.num_nodes, **columns)
+    if len(several):
         parameter, entry = split_origin(edges.several_origin, provenance.starts)
-        listed = {"edge": edges.several_edge, "parameter": parameter, "entry": entry}
+        listed = {"edge": number, "parameter": parameter, "entry": entry}
         graph.graph["merged_entries"] = {name: column.tolist() for name, column in listed.items()}
+    _record_entries(graph, edges, provenance)
     _set_columns(graph, traced, edges.weight.dtype)
     return graph
 
 
+def _scales(edges: MergedEdges, provenance: Provenance) -> dict[str, Array]:
+    """Return the column `scale`, weight = scale * parameter entry, if it is not 1 everywhere; 0 where unknown."""
+    known = edges.origin >= 0
+    value = np.zeros(len(known))
+    value[known] = provenance.values().numpy()[edges.origin[known]]
+    if np.array_equal(edges.weight[known], value[known].astype(edges.weight.dtype)):
+        return {}
+    scale = np.ones(len(known))
+    np.divide(edges.weight, value, out=scale, where=value != 0)
+    # An entry of value 0 does not tell: the other inputs of the neuron were scaled alike.
+    given = known & (value != 0)
+    of_target = np.zeros(int(edges.dst.max(initial=-1)) + 1)
+    of_target[edges.dst[given]] = scale[given]
+    open_ = known & (value == 0)
+    scale[open_] = of_target[edges.dst[open_]]
+    return {"scale": scale}
+
+
+def _record_entries(graph: CachedLayeredGraph, edges: MergedEdges, provenance: Provenance) -> None:
+    """Record how many edges each parameter entry has, and the weights of edges that no single entry stands behind.
+
+    Write-back compares with them.
+    """
+    single = edges.origin[edges.origin >= 0]
+    count = np.bincount(single, minlength=provenance.num_entries)
+    count += np.bincount(edges.several_origin, minlength=provenance.num_entries)
+    graph.graph["entry_edges"] = count.astype(np.int32)
+    graph.graph["fixed_weights"] = edges.weight[edges.origin == NO_ORIGIN]
+    graph.graph["merged_weights"] = edges.weight[edges.origin == SEVERAL_ORIGINS]
+
+
 def _set_columns(graph: CachedLayeredGraph, traced: TracedGraph, dtype: Any) -> None:
-    n = traced.num_nodes
-    graph.set_node_column("role", roles(n, traced.inputs, traced.outputs))
-    graph.set_node_column("stage", stages(traced))
     graph.set_node_column("bias", traced.bias.astype(dtype))
+    graph.set_node_column("element", traced.element)
+    _set_common_columns(graph, traced)
+
+
+def build_channel_graph(traced: TracedGraph) -> CachedLayeredGraph:
+    """Return the graph of a trace at order 1: edges carry the number of weights that they stand for, and their norm.
+
+    Parameters
+    ----------
+    traced : TracedGraph
+        Fused or not; the origin of an edge is its number of weights.
+
+    Raises
+    ------
+    None
+    """
+    edges = merge_norms(traced)
+    graph = CachedLayeredGraph.from_arrays(
+        edges.src, edges.dst, traced.num_nodes, weight=edges.weight, count=edges.origin
+    )
+    graph.set_node_column("channel", traced.element)
+    _set_common_columns(graph, traced)
+    return graph
+
+
+def _set_common_columns(graph: CachedLayeredGraph, traced: TracedGraph) -> None:
+    graph.set_node_column("role", roles(traced.num_nodes, traced.inputs, traced.outputs))
+    graph.set_node_column("stage", stages(traced))
+    graph.set_node_column("result", traced.result)
+    graph.graph["results"] = list(traced.results)
     graph.set_node_column("activation", np.array(traced.activations)[traced.activation])
     graph.set_node_column("module", np.array(traced.modules)[traced.module])
     if traced.reduce.any():
@@ -98,6 +166,9 @@ def program_graph(call: ProgramCall, provenance: Provenance) -> CachedLayeredGra
     graph.set_node_column("module", np.where(topology.is_input, "", np.array([call.module])))
     graph.graph["inputs"] = topology.inputs.tolist()
     graph.graph["outputs"] = topology.outputs.tolist()
+    none = np.zeros(0, dtype=np.int64)
+    edges = MergedEdges(topology.src, topology.dst, call.weight, call.origin, none, none)
+    _record_entries(graph, edges, provenance)
     return graph
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -11,52 +11,16 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from deepgraph.transform.provenance import CONSTANT, DERIVED, OTHER_SAMPLE
+from deepgraph.transform import channels
+from deepgraph.transform.operands import Block, Term, flat, owners, sample_shape, short_name, size
+from deepgraph.transform.provenance import CONSTANT, OTHER_SAMPLE
 from deepgraph.transform.rules import Call
-from deepgraph.transform.support import FIXED, Matrix
+from deepgraph.transform.support import FIXED
 
-__all__ = ["Block", "Term", "depend_on", "fully_connected", "owners", "product", "unit"]
+__all__ = ["depend_on", "fully_connected", "multiply", "product", "spread", "unit"]
 
 _EDGES_AT_ONCE = 4_000_000
 """Edges made in one piece: bounds the memory for what is only needed in between."""
-
-
-@dataclass(frozen=True)
-class Term:
-    """One summand of an elementwise sum: factor * value.
-
-    Parameters
-    ----------
-    value : torch.Tensor
-        Elements that may depend on the input; broadcastable to the result.
-    factor : torch.Tensor or float
-        Broadcastable to the result. Elements where it is 0 are no edges.
-    ids : torch.Tensor, int64, optional
-        Ids of the elements, where they are not those of `value`.
-    """
-
-    value: Tensor
-    factor: Tensor | float = 1.0
-    ids: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Block:
-    """Rows of elements times a constant matrix: columns of one product.
-
-    Parameters
-    ----------
-    ids : torch.Tensor, shape (R, K), int64
-        Ids of the elements.
-    value : torch.Tensor, shape (R, K)
-        Their values, read where an element is constant.
-    matrix : Matrix
-        K x M entries.
-    """
-
-    ids: Tensor
-    value: Tensor
-    matrix: Matrix
 
 
 def unit(
@@ -87,22 +51,32 @@ def unit(
         Whether a fusion pass may merge the nodes away.
     """
     shape = tuple(shape)
+    if call.tracer.settings.order == 1:
+        return channels.unit(call, terms, shape, activation=activation, reduce=reduce, kind=kind)
     ids = [(call.ids(term.value) if term.ids is None else term.ids).expand(shape).reshape(-1) for term in terms]
-    own, result = owners(call, torch.stack(ids, dim=1) if ids else torch.full((_size(shape), 1), CONSTANT))
+    own, result = owners(call, torch.stack(ids, dim=1) if ids else torch.full((size(shape), 1), CONSTANT))
     where = own.nonzero().squeeze(1)
-    total = _flat(bias, shape, where)
+    total = flat(bias, shape, where)
     pieces = []
     for term, entries in zip(terms, ids, strict=True):
-        source, factor = entries[where], _flat(term.factor, shape, where)
+        source, factor = entries[where], flat(term.factor, shape, where)
         fixed = source < 0
         if bool(fixed.any()):
-            value = _flat(term.value, shape, where)
+            value = flat(term.value, shape, where)
             total = total + torch.where(fixed, factor * value, 0.0)
         linked = ((source >= 0) & (factor != 0)).nonzero().squeeze(1)
         pieces.append((source[linked], linked, factor[linked]))
     collector = call.tracer.collector
     start = collector.add_nodes(
-        len(where), kind, bias=total.numpy(), activation=activation, reduce=reduce, module=call.tracer.module
+        len(where),
+        kind,
+        bias=total.numpy(),
+        activation=activation,
+        reduce=reduce,
+        module=call.tracer.module,
+        operation=call.name,
+        shape=sample_shape(call, shape),
+        element=where.numpy(),
     )
     result[where] = torch.arange(start, start + len(where))
     for source, linked, factor in pieces:
@@ -129,8 +103,11 @@ def product(
     arrange : callable
         (R, M) -> a view of it in the shape of the result; new nodes are numbered along the result.
     """
+    if call.tracer.settings.order == 1:
+        return channels.product(call, blocks, arrange)
     rows, columns = blocks[0].ids.shape[0], sum(block.matrix.shape[1] for block in blocks)
     owned, codes = zip(*(owners(call, block.ids) for block in blocks), strict=True)
+    blocks = [_with_constants(call, block, own) for block, own in zip(blocks, owned, strict=True)]
     widths = [block.matrix.shape[1] for block in blocks]
     own = _widen(owned, widths)
     ids = _widen(codes, widths)
@@ -138,8 +115,17 @@ def product(
     count = int(own.sum())
     constant = _constant_part(blocks, bias, rows, columns)
     kind: Literal["pool", "neuron"] = "pool" if all(block.matrix.rule == FIXED for block in blocks) else "neuron"
-    start = collector.add_nodes(count, kind, bias=arrange(constant)[arrange(own)].numpy(), module=call.tracer.module)
-    arrange(ids)[arrange(own)] = torch.arange(start, start + count)
+    mine = arrange(own)
+    start = collector.add_nodes(
+        count,
+        kind,
+        bias=arrange(constant)[mine].numpy(),
+        module=call.tracer.module,
+        operation=call.name,
+        shape=sample_shape(call, tuple(mine.shape)),
+        element=mine.reshape(-1).nonzero().squeeze(1).numpy(),
+    )
+    arrange(ids)[mine] = torch.arange(start, start + count)
     first = 0
     for block, owner in zip(blocks, owned, strict=True):
         if block.matrix.rule != FIXED:
@@ -148,6 +134,27 @@ def product(
         _connect(call, block, owner, ids[:, first : first + width])
         first += width
     return arrange(ids)
+
+
+def _with_constants(call: Call, block: Block, own: Tensor) -> Block:
+    """Return a block in which constants that meet weights of parameters are nodes, one per place and value.
+
+    In a bias they would outlive the edges of the weight.
+    """
+    if bool((block.ids >= 0).all()) or not (block.matrix.origin >= 0).any():
+        return block
+    values = block.value.detach().cpu().double()
+    fixed = (block.ids < 0) & own[:, None] & (values != 0)
+    if not bool(fixed.any()):
+        return block
+    place = fixed.nonzero()[:, 1].double()
+    different, number = torch.unique(torch.stack([place, values[fixed]], dim=1), dim=0, return_inverse=True)
+    start = call.tracer.collector.add_nodes(
+        len(different), "unit", bias=different[:, 1].numpy(), module=call.tracer.module, operation="constant"
+    )
+    ids = block.ids.clone()
+    ids[fixed] = start + number
+    return replace(block, ids=ids)
 
 
 def _connect(call: Call, block: Block, own: Tensor, targets: Tensor) -> None:
@@ -189,7 +196,7 @@ def _widen(columns: Sequence[Tensor], widths: Sequence[int]) -> Tensor:
 
 
 def depend_on(
-    call: Call, rows: Tensor, *, reduce: str = "sum", approximate: bool = False, activation: str = "identity"
+    call: Call, rows: Tensor, *, reduce: str = "sum", approximate: bool = False, activation: str | None = None
 ) -> Tensor:
     """Return ids of new nodes, one per row, that depend on all elements of their row with weight 1, shape (R,), int64.
 
@@ -199,16 +206,30 @@ def depend_on(
         The operation that is traced.
     rows : torch.Tensor, shape (R, K), int64
         Ids of what each result depends on.
-    reduce, activation : str
+    reduce : str
         Of the new nodes.
     approximate : bool
         Whether the rows are only an upper bound.
+    activation : str, optional
+        Of the new nodes; default: the name of the operation, where they are no sums, maxima or products.
     """
+    if activation is None:
+        activation = "identity" if approximate or reduce != "sum" else short_name(call)
+    if call.tracer.settings.order == 1:
+        return channels.depend_on(call, rows, reduce=reduce, approximate=approximate, activation=activation)
     own, result = owners(call, rows)
     where = own.nonzero().squeeze(1)
     collector = call.tracer.collector
     start = collector.add_nodes(
-        len(where), "pool", reduce=reduce, activation=activation, module=call.tracer.module, approximate=approximate
+        len(where),
+        "pool",
+        reduce=reduce,
+        activation=activation,
+        module=call.tracer.module,
+        approximate=approximate,
+        operation=call.name,
+        shape=sample_shape(call, (len(rows),)),
+        element=where.numpy(),
     )
     result[where] = torch.arange(start, start + len(where))
     if not collector.room_for(int((rows[where] >= 0).sum())):
@@ -223,6 +244,42 @@ def depend_on(
         target, source = np.divmod(pair, collector.num_nodes)
         collector.add_edges(source, target, np.ones(len(pair)))
     return result
+
+
+def spread(call: Call, rows: Tensor) -> Tensor:
+    """Return ids of new nodes, one per element of the rows, that depend on all elements of their row, int64, (R, K).
+
+    Parameters
+    ----------
+    call : Call
+        The operation that is traced, such as a softmax.
+    rows : torch.Tensor, shape (R, K), int64
+        Ids of what is normalised together.
+    """
+    if call.tracer.settings.order == 1:
+        return channels.spread(call, rows)
+    count = rows.shape[1]
+    return depend_on(call, rows[:, None, :].expand(-1, count, -1).reshape(-1, count)).view(rows.shape)
+
+
+def multiply(call: Call, left: Tensor, right: Tensor) -> Tensor:
+    """Return ids of new nodes for products of matrices of activations, int64, (B, R, M).
+
+    Parameters
+    ----------
+    call : Call
+        The operation that is traced.
+    left, right : torch.Tensor, shape (B, R, K) and (B, K, M), int64
+        Ids of the factors.
+    """
+    if call.tracer.settings.order == 1:
+        return channels.multiply(call, left, right)
+    (rows, inner), columns = left.shape[1:], right.shape[2]
+    made = []
+    for first, second in zip(left, right, strict=True):
+        factors = first[:, None, :].expand(rows, columns, inner), second.t()[None].expand(rows, columns, inner)
+        made.append(depend_on(call, torch.cat(factors, dim=2).view(rows * columns, -1)).view(rows, columns))
+    return torch.stack(made)
 
 
 def fully_connected(call: Call, outputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -252,24 +309,3 @@ def fully_connected(call: Call, outputs: Sequence[Tensor]) -> tuple[Tensor, ...]
             ids.narrow(dim, 1, 1).fill_(OTHER_SAMPLE)
         results.append(ids)
     return tuple(results)
-
-
-def owners(call: Call, ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Return which rows of ids (R, K) belong to the sample, shape (R,) bool, and the codes of the other rows, (R,)."""
-    own, other = (ids >= 0).any(1), (ids == OTHER_SAMPLE).any(1)
-    if bool((own & other).any()):
-        raise call.tracer.mixes(call)
-    derived = (ids == DERIVED).any(1)
-    if bool((derived & own).any()):
-        call.tracer.input_dependent = True
-    code = torch.where(other, OTHER_SAMPLE, torch.where(derived, DERIVED, CONSTANT))
-    return own, code
-
-
-def _flat(value: Tensor | float, shape: tuple[int, ...], where: Tensor) -> Tensor:
-    tensor = value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
-    return tensor.double().cpu().expand(shape).reshape(-1)[where]
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    return int(np.prod(shape, dtype=np.int64))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from deepgraph.errors import UnsupportedOperationError
 
-__all__ = ["CONSTANT", "DERIVED", "OPAQUE", "OTHER_SAMPLE", "Provenance", "Table", "storage_key"]
+__all__ = ["CONSTANT", "DERIVED", "OPAQUE", "OTHER_SAMPLE", "Provenance", "Table", "flat_values", "storage_key"]
 
 CONSTANT = -1
 """Id of an element that does not depend on the input."""
@@ -85,6 +85,21 @@ def storage_key(tensor: Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)
 
 
+def flat_values(tensors: Iterable[Tensor]) -> Tensor:
+    """Return the elements of tensors, one after the other, float64; zeros for those that are sparse or complex.
+
+    Examples
+    --------
+    >>> flat_values([torch.ones(2), torch.zeros(1, 1)]).tolist()
+    [1.0, 1.0, 0.0]
+    """
+    parts = [torch.zeros(0, dtype=torch.float64)]
+    for tensor in tensors:
+        plain = tensor.layout == torch.strided and not tensor.is_complex()
+        parts.append(tensor.detach().cpu().double().reshape(-1) if plain else parts[0].new_zeros(tensor.numel()))
+    return torch.cat(parts)
+
+
 class Provenance:
     """The tables of one trace.
 
@@ -104,6 +119,7 @@ class Provenance:
         self.starts: list[int] = []
         self._pending: dict[int, list[tuple[int, Tensor]]] = {}
         self._masks = {storage_key(mask) for name, mask in buffers.items() if _declares(name, mask)}
+        self._values = list(parameters.values())
         total = 0
         for name, parameter in parameters.items():
             self.names.append(name)
@@ -111,6 +127,11 @@ class Provenance:
             if parameter.layout == torch.strided:
                 self._pending.setdefault(storage_key(parameter), []).append((total, parameter))
             total += parameter.numel()
+        self.num_entries = total
+
+    def values(self) -> Tensor:
+        """Return the entries of all parameters, one after the other, shape (num_entries,), float64."""
+        return flat_values(self._values)
 
     def tracked(self, tensor: Tensor) -> bool:
         """Return whether any element of the tensor's storage depends on the input."""

@@ -90,15 +90,16 @@ class Call:
             arguments[name] = tree_map(lambda x: table(x) + 1 if isinstance(x, Tensor) else x, self.arguments[name])
         arguments.update(replaced)
         try:
-            moved = self._run(arguments)
+            moved = self.run(arguments)
         except (RuntimeError, NotImplementedError):
             # Some movements have no integer kernel; ids are exact in float64 up to 2^53.
             for name in names:
                 arguments[name] = tree_map(lambda x: x.double() if isinstance(x, Tensor) else x, arguments[name])
-            moved = self._run(arguments)
+            moved = self.run(arguments)
         return tree_map(lambda x: x.long() - 1 if isinstance(x, Tensor) else x, moved)
 
-    def _run(self, arguments: dict[str, Any]) -> Any:
+    def run(self, arguments: dict[str, Any]) -> Any:
+        """Return what the operation gives for other arguments, named as in `arguments`."""
         positional, by_name = [], {}
         for argument in self.func._schema.arguments:
             if argument.kwarg_only:

@@ -13,7 +13,8 @@ from torch import Tensor
 from deepgraph.kernels.activations import activation
 from deepgraph.kernels.masked import MaskedStages
 from deepgraph.kernels.operator import program
-from deepgraph.transform.neurons import Term, owners, unit
+from deepgraph.transform.neurons import unit
+from deepgraph.transform.operands import Term, owners
 from deepgraph.transform.provenance import CONSTANT
 from deepgraph.transform.rules import Call, rule
 from deepgraph.transform.support import DECLARED
@@ -65,8 +66,10 @@ def graph(call: Call) -> tuple[Tensor, None]:
     bias[~topology.is_input] = call["bias"].detach().double().cpu().numpy()
     own, codes = owners(call, call.ids(x))
     fed = _fed(call, topology, x)
-    ids = _number(call, topology, fed.numpy(), own.numpy(), codes.numpy(), _shifts(topology, x, fed, weight, bias))
-    _connect(call, topology, ids[own.numpy()], weight, origin)
+    mine, same = _different_rows(call, fed.numpy(), own.numpy())
+    ids = _number(call, topology, fed.numpy(), mine, codes.numpy(), _shifts(topology, x, fed, weight, bias))
+    _connect(call, topology, ids[mine], weight, origin)
+    ids = ids[same]
     call.tracer.note_support(DECLARED)
     result = torch.from_numpy(ids[:, topology.outputs])
     tracer = call.tracer
@@ -74,6 +77,17 @@ def graph(call: Call) -> tuple[Tensor, None]:
     count = tracer.collector.num_nodes
     tracer.programs.append(ProgramCall(topology, *columns, weight, origin, bias, tracer.module, count))
     return result, None
+
+
+def _different_rows(call: Call, fed: Array, own: Array) -> tuple[Array, Array]:
+    """Return which of the sample's rows get nodes of their own (B,) bool, and for each row the one to copy (B,)."""
+    same = np.arange(len(own))
+    if call.tracer.settings.order == 1 and own.any():
+        # Rows (tokens, positions) that read the same channels are the same channels.
+        rows = np.flatnonzero(own)
+        _, first, inverse = np.unique(fed[rows], axis=0, return_index=True, return_inverse=True)
+        same[rows] = rows[first][inverse.reshape(-1)]
+    return own & (same == np.arange(len(own))), same
 
 
 def _edge_values(call: Call, live: Any, weights: list[Tensor]) -> tuple[Array, Array]:
@@ -145,6 +159,9 @@ def _number(call: Call, topology: Any, ids: Array, own: Array, codes: Array, bia
         activation=np.tile(codes_of[topology.activation[computed]], len(rows)),
         module=call.tracer.module,
         group=np.tile(first + place, len(rows)),
+        operation=call.name,
+        shape=(topology.num_nodes,),
+        element=np.tile(computed, len(rows)),
     )
     ids[np.ix_(rows, computed)] = start + np.arange(len(rows) * len(computed)).reshape(len(rows), len(computed))
     return ids
@@ -153,6 +170,8 @@ def _number(call: Call, topology: Any, ids: Array, own: Array, codes: Array, bia
 def _connect(call: Call, topology: Any, ids: Array, weight: Array, origin: Array) -> None:
     collector = call.tracer.collector
     degree = np.bincount(topology.src, minlength=topology.num_nodes)
+    if call.tracer.settings.order == 1:
+        weight, origin = np.abs(weight), np.ones_like(origin)
     if not collector.room_for(int(((ids >= 0) * degree).sum())):
         return
     for row in ids:

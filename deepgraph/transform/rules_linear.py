@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from deepgraph.transform.neurons import Block, Term, depend_on, product, unit
+from deepgraph.transform.neurons import multiply, product, unit
+from deepgraph.transform.operands import Block, Term
 from deepgraph.transform.rules import Call, rule
 from deepgraph.transform.support import constant_matrix
 
@@ -86,10 +87,7 @@ def _matmul(call: Call, left: Tensor, right: Tensor, bias: Tensor | None = None,
 
 def _of_activations(call: Call, left: Tensor, right: Tensor) -> Tensor:
     call.tracer.note_inexact(f"{call.name} multiplies activations with activations")
-    (rows, inner), columns = left.shape, right.shape[1]
-    first = call.ids(left)[:, None, :].expand(rows, columns, inner)
-    second = call.ids(right).t()[None].expand(rows, columns, inner)
-    return depend_on(call, torch.cat([first, second], dim=2).view(rows * columns, -1)).view(rows, columns)
+    return multiply(call, call.ids(left)[None], call.ids(right)[None])[0]
 
 
 def _add(call: Call, bias: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
@@ -110,5 +108,13 @@ def _batched(call: Call, left: Tensor, right: Tensor) -> Tensor:
     if call.tracked(left) and not call.tracked(right) and right.stride(0) == 0 and batch > 0:
         block = Block(call.ids(left).reshape(-1, inner), left.reshape(-1, inner), constant_matrix(call, right[0]))
         return product(call, [block], None, lambda entries: entries.view(batch, rows, columns))
+    if call.tracked(right) and not call.tracked(left) and left.stride(0) == 0 and batch > 0:
+        values = right.transpose(1, 2).reshape(-1, inner)
+        ids = call.ids(right).transpose(1, 2).reshape(-1, inner)
+        block = Block(ids, values, constant_matrix(call, left[0].t()))
+        return product(call, [block], None, lambda entries: entries.view(batch, columns, rows).transpose(1, 2))
+    if call.tracked(left) and call.tracked(right) and batch > 0:
+        call.tracer.note_inexact(f"{call.name} multiplies activations with activations")
+        return multiply(call, call.ids(left), call.ids(right))
     made = [_matmul(call, left[b], right[b]) for b in range(batch)]
     return torch.stack(made) if made else torch.full((0, rows, columns), -1)

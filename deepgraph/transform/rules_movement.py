@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deepgraph.transform.accumulate import accumulate_put
 from deepgraph.transform.provenance import DERIVED
 from deepgraph.transform.rules import Call, constant_rule, rule, unsupported
 
-__all__: list[str] = []
+__all__ = ["move_declared"]
 
 # Operation -> (arguments that carry data, arguments that carry positions, arguments to replace when run on ids).
 _MOVEMENTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], dict[str, Any]]] = {
@@ -37,6 +38,8 @@ _MOVEMENTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], dict[str, Any]]] =
     "aten::where.self": (("self", "other"), ("condition",), {}),
     "aten::index_put": (("self", "values"), ("indices",), {}),
     "aten::index_copy": (("self", "source"), ("index",), {}),
+    "aten::index_fill": (("self",), ("index", "value"), {"value": 0}),
+    "aten::masked_scatter": (("self", "source"), ("mask",), {}),
     "aten::scatter.src": (("self", "src"), ("index",), {}),
     "aten::scatter.value": (("self",), ("index",), {"value": 0}),
     "aten::select_scatter": (("self", "src"), (), {}),
@@ -44,14 +47,20 @@ _MOVEMENTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], dict[str, Any]]] =
     "aten::constant_pad_nd": (("self",), (), {"value": 0}),
     "aten::reflection_pad1d": (("self",), (), {}),
     "aten::reflection_pad2d": (("self",), (), {}),
+    "aten::reflection_pad3d": (("self",), (), {}),
     "aten::replication_pad1d": (("self",), (), {}),
     "aten::replication_pad2d": (("self",), (), {}),
+    "aten::replication_pad3d": (("self",), (), {}),
     "aten::pixel_shuffle": (("self",), (), {}),
     "aten::pixel_unshuffle": (("self",), (), {}),
     "aten::channel_shuffle": (("self",), (), {}),
     "aten::im2col": (("self",), (), {}),
     "aten::upsample_nearest1d": (("self",), (), {}),
     "aten::upsample_nearest2d": (("self",), (), {}),
+    "aten::upsample_nearest3d": (("self",), (), {}),
+    "aten::_upsample_nearest_exact1d": (("self",), (), {}),
+    "aten::_upsample_nearest_exact2d": (("self",), (), {}),
+    "aten::_upsample_nearest_exact3d": (("self",), (), {}),
     "aten::unfold_copy": (("self",), (), {}),
 }
 
@@ -64,7 +73,7 @@ def _mover(data: tuple[str, ...], positions: tuple[str, ...], replaced: dict[str
         for name in positions:
             _note_positions(call, name)
         if call.get("accumulate", False):
-            raise unsupported(call, "expected accumulate=False, got an accumulating")
+            return accumulate_put(call)
         return call.replay(call.ids, data, **_known(call, replaced))
 
     return move
@@ -88,12 +97,27 @@ def _note_positions(call: Call, name: str) -> None:
 
 def _constant_mover(data: tuple[str, ...], replaced: dict[str, Any]) -> Callable[[Call], None]:
     def move(call: Call) -> None:
-        provenance = call.tracer.provenance
-        for table, read in ((provenance.origin, provenance.origins), (provenance.support, provenance.support.read)):
-            if not call.get("accumulate", False):
-                _write(table, call.result, call.replay(read, data, **_known(call, replaced)))
+        if not call.get("accumulate", False):
+            move_declared(call, data, replaced)
 
     return move
+
+
+def move_declared(call: Call, data: tuple[str, ...], replaced: dict[str, Any]) -> None:
+    """Pass on support and parameter entries of constants through a data movement.
+
+    Parameters
+    ----------
+    call : Call
+        The operation, without operands that depend on the input.
+    data : tuple of str
+        The arguments that carry data.
+    replaced : dict
+        Arguments that take another value on entries.
+    """
+    provenance = call.tracer.provenance
+    for table, read in ((provenance.origin, provenance.origins), (provenance.support, provenance.support.read)):
+        _write(table, call.result, call.replay(read, data, **_known(call, replaced)))
 
 
 def _write(table: Any, result: Any, entries: Any) -> None:

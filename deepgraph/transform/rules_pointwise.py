@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from deepgraph.kernels.activations import activation
-from deepgraph.transform.neurons import Term, unit
-from deepgraph.transform.provenance import CONSTANT, OPAQUE
-from deepgraph.transform.rules import Call, rule
+from deepgraph.transform.neurons import unit
+from deepgraph.transform.operands import Term, short_name
+from deepgraph.transform.provenance import CONSTANT, DERIVED, OPAQUE
+from deepgraph.transform.reductions import combine
+from deepgraph.transform.rules import Call, rule, unsupported
 
 __all__ = ["Bend", "bent"]
 
@@ -23,7 +25,7 @@ Number = float | Tensor
 _PLAIN = ("relu", "tanh", "sigmoid", "silu")
 _WITHOUT_FORM = (
     "cos exp expm1 erf erfc hardswish hardshrink log log10 log1p log2 mish nan_to_num pow reciprocal rsqrt sin sinh "
-    "cosh sqrt square tan atan asin acos logit"
+    "cosh sqrt tan atan asin acos logit"
 )
 
 
@@ -112,6 +114,22 @@ def leaky_relu(call: Call) -> Tensor:
     if slope == 0.01:
         return bent(call, [Bend("leaky_relu")])
     return bent(call, [Bend("relu"), Bend("relu", -slope, -1.0)])
+
+
+@rule("aten::rrelu_with_noise")
+def rrelu(call: Call) -> Tensor:
+    """relu(x) - slope * relu(-x), the slope in the middle of its range outside of training."""
+    slope = (float(call["lower"]) + float(call["upper"])) / 2
+    if call["training"]:
+        raise unsupported(call, "expected the slope of eval mode, got a random one of training in")
+    return bent(call, [Bend("relu"), Bend("relu", -slope, -1.0)])
+
+
+@rule("aten::sign", "aten::floor", "aten::ceil", "aten::round", "aten::trunc")
+def step(call: Call) -> Tensor:
+    """Constant but for jumps: depends on the operand without a derivative."""
+    ids = call.ids(call["self"])
+    return torch.where(ids >= 0, DERIVED, ids)
 
 
 @rule("aten::prelu", "aten::_prelu_kernel")
@@ -232,7 +250,7 @@ def mul(call: Call) -> Tensor:
     """self * other; a product of two activations is a node that multiplies."""
     a, b = call["self"], call["other"]
     if call.tracked(a) and call.tracked(b):
-        return _nonlinear(call, [a, b], "prod")
+        return combine(call, [Term(a), Term(b)], call.result.shape, "prod")
     if not call.tracked(a):
         a, b = b, a
     return unit(call, [Term(a, b)], call.result.shape)
@@ -261,7 +279,8 @@ def addcmul(call: Call) -> Tensor:
     """self + value * tensor1 * tensor2."""
     base, a, b = call["self"], call["tensor1"], call["tensor2"]
     if call.tracked(a) and call.tracked(b):
-        return _nonlinear(call, [base, a, b])
+        made = combine(call, [Term(a), Term(b)], call.result.shape, "prod")
+        return unit(call, [Term(base), Term(a * b, call.get("value", 1), made)], call.result.shape)
     if not call.tracked(a):
         a, b = b, a
     return unit(call, [Term(base), Term(a, b * call.get("value", 1))], call.result.shape)
@@ -273,14 +292,24 @@ def glu(call: Call) -> Tensor:
     x, dim = call["self"], call["dim"]
     first, second = x.chunk(2, dim)
     gate = unit(call, [Term(second)], second.shape, activation="sigmoid")
-    call.tracer.note_inexact(f"{call.name} multiplies activations with activations")
-    return unit(call, [Term(first), Term(torch.sigmoid(second), ids=gate)], first.shape, reduce="prod")
+    return combine(call, [Term(first), Term(torch.sigmoid(second), ids=gate)], first.shape, "prod")
+
+
+@rule("aten::square", "aten::pow.Tensor_Scalar")
+def square(call: Call) -> Tensor:
+    """x * x; other powers have no form."""
+    x = call["self"]
+    if call.get("exponent", 2) == 2:
+        return combine(call, [Term(x), Term(x)], x.shape, "prod")
+    return _formless("pow")(call)
 
 
 @rule("aten::maximum", "aten::minimum", "aten::max.other", "aten::min.other")
 def maximum(call: Call) -> Tensor:
-    """Elementwise maximum or minimum."""
-    return _nonlinear(call, [call["self"], call["other"]], "max" if call.name.startswith("aten::max") else "sum")
+    """Elementwise maximum, or minimum: the negative of the maximum of the negatives."""
+    sign = 1.0 if call.name.startswith("aten::max") else -1.0
+    made = combine(call, [Term(call["self"], sign), Term(call["other"], sign)], call.result.shape, "max")
+    return made if sign > 0 else unit(call, [Term(-call.result, -1.0, made)], call.result.shape)
 
 
 def _sum(call: Call, a: Tensor, factor_a: float, b: Tensor | float, factor_b: float) -> Tensor:
@@ -292,7 +321,8 @@ def _sum(call: Call, a: Tensor, factor_a: float, b: Tensor | float, factor_b: fl
     return unit(call, [Term(a, factor_a)], shape, bias=b * factor_b)
 
 
-def _nonlinear(call: Call, operands: Sequence[Tensor], reduce: str = "sum") -> Tensor:
+def _nonlinear(call: Call, operands: Sequence[Tensor]) -> Tensor:
     """Return ids of nodes that depend on the operands elementwise, in a way that nodes cannot carry."""
     call.tracer.note_inexact(f"{call.name} combines activations in a way that nodes do not")
-    return unit(call, [Term(operand) for operand in operands], call.result.shape, reduce=reduce)
+    terms = [Term(operand) for operand in operands]
+    return unit(call, terms, call.result.shape, activation=short_name(call))

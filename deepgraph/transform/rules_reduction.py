@@ -8,8 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from deepgraph.transform.neurons import Block, Term, depend_on, product, unit
+from deepgraph.transform.neurons import depend_on, product, spread, unit
+from deepgraph.transform.operands import Block, Term
 from deepgraph.transform.provenance import DERIVED, OPAQUE
+from deepgraph.transform.reductions import reduce_rows
 from deepgraph.transform.rules import Call, rule, unsupported
 from deepgraph.transform.support import plain_matrix
 
@@ -73,16 +75,26 @@ def cumsum(call: Call) -> Tensor:
     return product(call, [Block(ids, values, matrix)], None, arrange)
 
 
-@rule("aten::amax", "aten::amin", "aten::max", "aten::min", "aten::logsumexp", "aten::prod", "aten::var", "aten::std")
-@rule("aten::linalg_vector_norm", "aten::norm")
-def reduced(call: Call) -> Tensor | tuple[Tensor | None, ...]:
-    """One result from all elements of a row, by a function that is not a sum."""
+@rule("aten::amax", "aten::amin", "aten::max", "aten::min", "aten::prod")
+def extreme(call: Call) -> Tensor | tuple[Tensor | None, ...]:
+    """Maximum, minimum (the negative of the maximum of the negatives) or product of a row."""
     result = call.result[0] if isinstance(call.result, list | tuple) else call.result
-    name = call.name.removeprefix("aten::")
-    call.tracer.note_inexact(f"{call.name} is not a sum")
-    reduce = {"amax": "max", "max": "max", "prod": "prod"}.get(name, "sum")
-    made = depend_on(call, rows_along(call.ids(call["self"]), _dims(call)), reduce=reduce).view(result.shape)
+    x = call["self"]
+    rows, values = rows_along(call.ids(x), _dims(call)), rows_along(x.detach(), _dims(call))
+    lowest = call.name in ("aten::amin", "aten::min")
+    made = reduce_rows(call, rows, values, "prod" if call.name == "aten::prod" else "max", -1.0 if lowest else 1.0)
+    made = made.view(result.shape)
+    if lowest:
+        made = unit(call, [Term(-result, -1.0, made)], result.shape)
     return made if isinstance(call.result, Tensor) else (made, torch.full(call.result[1].shape, DERIVED))
+
+
+@rule("aten::logsumexp", "aten::var", "aten::std", "aten::linalg_vector_norm", "aten::norm")
+def reduced(call: Call) -> Tensor:
+    """One result from all elements of a row, by a function that is not a sum."""
+    result = call.result
+    call.tracer.note_inexact(f"{call.name} is not a sum")
+    return depend_on(call, rows_along(call.ids(call["self"]), _dims(call))).view(result.shape)
 
 
 @rule("aten::_softmax", "aten::_log_softmax", "aten::_safe_softmax")
@@ -127,9 +139,7 @@ def _spread(call: Call, ids: Tensor, dims: Sequence[int]) -> Tensor:
     dims = [dim % ids.ndim for dim in dims]
     others = [dim for dim in range(ids.ndim) if dim not in dims]
     ordered = ids.permute(*others, *dims)
-    rows = rows_along(ids, dims)
-    count = rows.shape[1]
-    made = depend_on(call, rows[:, None, :].expand(-1, count, -1).reshape(-1, count))
+    made = spread(call, rows_along(ids, dims))
     back = sorted(range(ids.ndim), key=lambda dim: (others + dims)[dim])
     return made.view(ordered.shape).permute(back)
 
@@ -140,6 +150,10 @@ def batch_norm(call: Call) -> Tensor | tuple[Tensor | None, ...]:
     """(x - mean) / sqrt(var + eps) * weight + bias with recorded mean and var: a scale and a shift per channel."""
     x, mean, var = call["input"], call.get("running_mean"), call.get("running_var")
     training = call.get("training", "no_training" not in call.name)
+    if (training or mean is None or var is None) and x.shape[0] == 1:
+        # Instance norm: samples and channels lie side by side, the statistics are those of one channel of one sample.
+        made = _spread(call, call.ids(x), [0, *range(2, x.ndim)])
+        return (made, *_opaque(call)) if isinstance(call.result, list | tuple) else made
     if training or mean is None or var is None:
         raise unsupported(
             call, "expected batch norm with recorded statistics, got statistics of the batch, which mix samples, in"
@@ -151,7 +165,8 @@ def batch_norm(call: Call) -> Tensor | tuple[Tensor | None, ...]:
     if call.get("bias") is not None:
         shift = shift + call["bias"]
     channel = [1, -1] + [1] * (x.ndim - 2)
-    made = unit(call, [Term(x, scale.view(channel))], x.shape, bias=shift.view(channel))
+    scale, shift = (entries.view(channel) for entries in (scale, shift))
+    made = unit(call, [Term(x, scale)], x.shape, bias=shift)
     if isinstance(call.result, Tensor):
         return made
     return made, *[None] * (len(call.result) - 1)

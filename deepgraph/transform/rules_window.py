@@ -12,8 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepgraph.transform.neurons import Block, Term, depend_on, product, unit
+from deepgraph.transform.neurons import product, unit
+from deepgraph.transform.operands import Block, Term
 from deepgraph.transform.provenance import CONSTANT, DERIVED
+from deepgraph.transform.reductions import reduce_rows
 from deepgraph.transform.rules import Call, rule, unsupported
 from deepgraph.transform.support import constant_matrix
 
@@ -177,13 +179,13 @@ def _pool(call: Call) -> tuple[tuple[list[int], ...], Tensor]:
     return (kernel, stride, padding, dilation, ends), torch.ones(1, 1, *x.shape[x.ndim - rank :], dtype=torch.float64)
 
 
-def _pool_rows(call: Call, geometry: tuple[list[int], ...]) -> tuple[Tensor, Tensor]:
+def _pool_rows(call: Call, geometry: tuple[list[int], ...], outside: float = 0) -> tuple[Tensor, Tensor]:
     """Return ids and values of the windows, each of the result's shape with the K elements of a window last."""
     kernel, stride, padding, dilation, ends = geometry
     x = call["self"]
     result = call.result[0] if isinstance(call.result, tuple | list) else call.result
     rows = []
-    for entries, fill in ((call.ids(x), CONSTANT), (x.detach(), 0)):
+    for entries, fill in ((call.ids(x), CONSTANT), (x.detach(), outside)):
         flat = entries.reshape(-1, 1, *x.shape[x.ndim - len(kernel) :])
         found = windows(flat, kernel, stride, padding, dilation, fill, ends)
         rows.append(found.reshape(*result.shape, math.prod(kernel)))
@@ -198,6 +200,21 @@ def _mean_of(call: Call, ids: Tensor, values: Tensor, factor: Tensor) -> Tensor:
 @rule("aten::_adaptive_avg_pool2d", "aten::_adaptive_avg_pool3d", "aten::adaptive_avg_pool1d")
 def adaptive_avg_pool(call: Call) -> Tensor:
     """Mean of windows floor(i S / O) .. ceil((i + 1) S / O)."""
+    ids, values, inside = _adaptive_windows(call)
+    return _mean_of(call, ids, values, 1 / inside.sum(-1))
+
+
+@rule("aten::adaptive_max_pool2d", "aten::adaptive_max_pool3d", "aten::adaptive_max_pool1d")
+def adaptive_max_pool(call: Call) -> tuple[Tensor | None, ...]:
+    """Maximum of the same windows."""
+    ids, values, inside = _adaptive_windows(call)
+    values = torch.where(inside > 0, values.cpu(), -math.inf)
+    made = reduce_rows(call, ids.flatten(0, -2), values.flatten(0, -2), "max").view(ids.shape[:-1])
+    return made, torch.full(made.shape, DERIVED)
+
+
+def _adaptive_windows(call: Call) -> tuple[Tensor, Tensor, Tensor]:
+    """Return ids and values of the windows with their K elements last, and which of these count, (*S', K)."""
     x = call["self"]
     rank = len(call["output_size"])
     ids, values, inside = call.ids(x), x.detach(), torch.ones(x.shape[x.ndim - rank :], dtype=torch.float64)
@@ -212,8 +229,7 @@ def adaptive_avg_pool(call: Call) -> Tensor:
             _gather_windows(entries, axis - rank, axis, place, valid, fill)
             for entries, fill in ((ids, CONSTANT), (values, 0), (inside, 0))
         )
-    ids, values = ids.flatten(-rank), values.flatten(-rank)
-    return _mean_of(call, ids, values, 1 / inside.flatten(-rank).sum(-1))
+    return ids.flatten(-rank), values.flatten(-rank), inside.flatten(-rank)
 
 
 def _gather_windows(entries: Tensor, dim: int, done: int, place: Tensor, valid: Tensor, fill: float) -> Tensor:
@@ -227,7 +243,6 @@ def _gather_windows(entries: Tensor, dim: int, done: int, place: Tensor, valid: 
 def max_pool(call: Call) -> Tensor | tuple[Tensor | None, ...]:
     """Maximum of each window."""
     geometry, _ = _pool(call)
-    ids, _ = _pool_rows(call, geometry)
-    call.tracer.note_inexact(f"{call.name} takes a maximum")
-    made = depend_on(call, ids.flatten(0, -2), reduce="max").view(ids.shape[:-1])
+    ids, values = _pool_rows(call, geometry, -math.inf)
+    made = reduce_rows(call, ids.flatten(0, -2), values.flatten(0, -2), "max").view(ids.shape[:-1])
     return made if isinstance(call.result, Tensor) else (made, torch.full(made.shape, DERIVED))

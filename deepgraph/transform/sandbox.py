@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from deepgraph.transform.provenance import storage_key
 
-__all__ = ["Sandbox", "module_stack"]
+__all__ = ["Guard", "Sandbox", "module_stack"]
 
 
 class Sandbox:
@@ -86,6 +88,35 @@ class Sandbox:
     def _restore_values(self) -> None:
         for whole, copy in self._saved.values():
             whole.copy_(copy)
+
+
+class Guard(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Tells a sandbox of every write while it is active, for runs without a tracer.
+
+    Parameters
+    ----------
+    sandbox : Sandbox
+        The one around the run.
+    """
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._sandbox = sandbox
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Otherwise torch imports its compiler, seconds long, to keep it out of a method that it never compiles.
+        return False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run one operation; what it overwrites is saved before."""
+        if func._schema.is_mutable:
+            for leaf in tree_leaves((args, kwargs or {})):
+                if isinstance(leaf, Tensor):
+                    self._sandbox.save_before_write(leaf)
+        return func(*args, **(kwargs or {}))
 
 
 def _tensors_of(module: nn.Module) -> tuple[dict[str, Tensor | None], dict[str, Tensor]]:

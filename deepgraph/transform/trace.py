@@ -20,6 +20,8 @@ from deepgraph.transform.tracer import Settings, Tracer
 
 __all__ = ["Trace", "run_trace"]
 
+_CHANNELS_FIRST = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)
+
 
 @dataclass(frozen=True)
 class Trace:
@@ -86,10 +88,10 @@ def run_trace(
     try:
         with Sandbox(model) as sandbox, module_stack(model) as stack:
             tracer = Tracer(provenance, collector, sandbox, stack, settings)
-            first = _number_inputs(provenance, collector, sample)
+            first = _number_inputs(model, provenance, collector, sample, settings)
             returned = _run(model, sample, tracer, settings)
             results = results_of(returned, provenance.ids.read, settings.batch_dim)
-            outputs = np.concatenate([_output_ids(collector, result) for result in results])
+            outputs = np.concatenate([_output_ids(collector, result, settings.order) for result in results])
     finally:
         collector.close()
     return Trace(tracer, collector, first, outputs, results)
@@ -99,12 +101,48 @@ def _weight_dtype(tensors: list[Tensor]) -> Any:
     return np.float64 if any(tensor.dtype == torch.float64 for tensor in tensors) else np.float32
 
 
-def _number_inputs(provenance: Provenance, collector: Collector, sample: Sample) -> Array:
+def _number_inputs(
+    model: Callable[..., Any], provenance: Provenance, collector: Collector, sample: Sample, settings: Settings
+) -> Array:
     for tensor, own in zip(sample.tensors, sample.own, strict=True):
         provenance.ids.write(tensor, torch.tensor(OTHER_SAMPLE))
-        start = collector.add_nodes(own.numel(), "input")
-        provenance.ids.write(own, torch.arange(start, start + own.numel()).view(own.shape))
+        numbers = torch.arange(own.numel()).view(own.shape)
+        if settings.order == 1:
+            numbers = _channel_numbers(model, own, settings)
+        shape = tuple(size for dim, size in enumerate(own.shape) if dim != settings.batch_dim)
+        start = collector.add_nodes(
+            int(numbers.max()) + 1 if own.numel() else 0, "input", operation="input", shape=shape
+        )
+        provenance.ids.write(own, start + numbers)
     return np.arange(collector.num_nodes)
+
+
+def _channel_numbers(model: Callable[..., Any], own: Tensor, settings: Settings) -> Tensor:
+    """Return the channel of every element of an input, int64 of its shape."""
+    batch = None if settings.batch_dim is None else settings.batch_dim % max(1, own.ndim)
+    dims = [dim for dim in range(own.ndim) if dim != batch]
+    if settings.channel_dim is not None:
+        if not -own.ndim <= settings.channel_dim < own.ndim:
+            raise ArgumentError(
+                f"expected inputs with channels along dimension channel_dim={settings.channel_dim}, got a tensor of "
+                f"shape {tuple(own.shape)}"
+            )
+        dims = [settings.channel_dim % own.ndim]
+    elif not dims or not (own.is_floating_point() or own.is_complex()):
+        # Tokens, classes, flags: one channel, whatever the positions.
+        return torch.zeros(own.shape, dtype=torch.int64)
+    dim = dims[0] if len(dims) != 2 or _is_convolutional(model) else dims[1]
+    return torch.arange(own.shape[dim]).view([-1 if d == dim else 1 for d in range(own.ndim)]).expand(own.shape)
+
+
+def _is_convolutional(model: Callable[..., Any]) -> bool:
+    """Return whether the first module with a weight reads channels before positions."""
+    modules = model.modules() if isinstance(model, nn.Module) else ()
+    for module in modules:
+        if isinstance(getattr(module, "weight", None), Tensor):
+            # Convolutions, batch, group and instance norm; a linear layer, a layer norm, an embedding do not.
+            return isinstance(module, _CHANNELS_FIRST)
+    return False
 
 
 def _run(model: Callable[..., Any], sample: Sample, tracer: Tracer, settings: Settings) -> Any:
@@ -120,11 +158,18 @@ def _run(model: Callable[..., Any], sample: Sample, tracer: Tracer, settings: Se
         raise
 
 
-def _output_ids(collector: Collector, result: Result) -> Array:
-    """Return the node ids (O,) of a result; elements that are constants become nodes without inputs."""
+def _output_ids(collector: Collector, result: Result, order: int) -> Array:
+    """Return the node ids (O,) of a result, at order 1 each once; constant elements become nodes without inputs."""
     ids = result.ids.reshape(-1).clone()
     fixed = (ids < 0).nonzero().squeeze(1)
+    if order == 1:
+        if len(fixed):
+            ids[fixed] = collector.add_nodes(1, "unit", operation="constant")
+        _, first = np.unique(ids.numpy(), return_index=True)
+        distinct: Array = ids.numpy()[np.sort(first)]
+        return distinct
     bias = result.value.reshape(-1)[fixed].double().cpu().numpy()
-    start = collector.add_nodes(len(fixed), "unit", bias=bias)
+    shape = result.shape
+    start = collector.add_nodes(len(fixed), "unit", bias=bias, operation="constant", shape=shape, element=fixed.numpy())
     ids[fixed] = torch.arange(start, start + len(fixed))
     return ids.numpy()

@@ -30,7 +30,7 @@ __all__ = [
 
 Array = npt.NDArray[Any]
 
-NODE_COLUMNS = ("kind", "bias", "activation", "reduce", "module", "approximate", "group")
+NODE_COLUMNS = ("kind", "bias", "activation", "reduce", "module", "approximate", "group", "result", "element")
 
 KIND_INPUT = 0
 """An element of an input: passes x through."""
@@ -60,7 +60,8 @@ class TracedGraph:
     weight : np.ndarray, shape (E,), float32 or float64
         Factor on the value of src.
     origin : np.ndarray, shape (E,), int64
-        Which parameter entry the weight is, counted over all parameters; -1 for none.
+        Which parameter entry the weight is, counted over all parameters; -1 for none. At order 1 the number of weights
+        that the edge stands for, and the weight is their norm.
     kind : np.ndarray, shape (N,), int8
         One of the KIND_ constants.
     bias : np.ndarray, shape (N,), float64
@@ -71,12 +72,18 @@ class TracedGraph:
         True where the edges of a node are all that could be, not what is.
     group : np.ndarray, shape (N,), int32
         Nodes that one operation made side by side share a group; edges and links go from lower to higher groups.
+    result : np.ndarray, shape (N,), int32
+        Index into `results`: what made a node.
+    element : np.ndarray, shape (N,), int64
+        Which element of that result it is, flattened; at order 1 which channel.
     inputs, outputs : np.ndarray, shape (I,) and (O,), int64
         Node ids in column order; outputs may repeat.
     links : np.ndarray, shape (L, 3), int64
         Declared distances between groups: (group, later group, stages between them at least).
     activations, reduces, modules : tuple of str
         The names behind the indices; the first is "identity", "sum" and "".
+    results : tuple of (str, tuple of int)
+        Operations and the shapes of their results.
     """
 
     src: Array
@@ -90,12 +97,15 @@ class TracedGraph:
     module: Array
     approximate: Array
     group: Array
+    result: Array
+    element: Array
     inputs: Array
     outputs: Array
     links: Array
     activations: tuple[str, ...] = ("identity",)
     reduces: tuple[str, ...] = ("sum",)
     modules: tuple[str, ...] = ("",)
+    results: tuple[tuple[str, tuple[int, ...]], ...] = (("", ()),)
 
     @property
     def num_nodes(self) -> int:

@@ -35,12 +35,18 @@ class Settings:
         What to do with an operation without a rule.
     batch_dim : int or None
         Dimension of the samples; None where the whole input is one sample.
+    order : int
+        0: a node per element; 1: a node per channel.
+    channel_dim : int or None
+        Order 1: dimension of the channels of the inputs; None to find it.
     """
 
     threshold: float = 0.0
     density: float | None = None
     unknown: Literal["error", "dense"] = "error"
     batch_dim: int | None = 0
+    order: int = 0
+    channel_dim: int | None = None
 
 
 class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]

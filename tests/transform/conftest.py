@@ -10,6 +10,7 @@ import torch
 torch.set_num_threads(1)
 
 _ERF = np.vectorize(math.erf)
+_JOIN = {"sum": lambda z: z.sum(0), "max": lambda z: z.max(0), "prod": lambda z: z.prod(0)}
 _FUNCTIONS = {
     "identity": lambda z: z,
     "relu": lambda z: np.maximum(z, 0),
@@ -29,6 +30,7 @@ def _evaluate(graph, x):
     n = len(graph)
     bias = graph.node_column("bias")
     names = graph.node_column("activation")
+    reduce = graph.node_column("reduce") if graph.has_node_column("reduce") else np.full(n, "sum")
     value = np.zeros((n, len(x)))
     is_input = np.zeros(n, dtype=bool)
     for column, position in enumerate(graph.input_positions()):
@@ -39,7 +41,9 @@ def _evaluate(graph, x):
     for v in np.argsort(graph.layer_array(), kind="stable"):
         if not is_input[v]:
             part = slice(indptr[v], indptr[v + 1])
-            z = bias[v] + weight[part].astype(np.float64) @ value[src[part]]
+            products = weight[part].astype(np.float64)[:, None] * value[src[part]]
+            joined = _JOIN[str(reduce[v])](products) if len(products) else 0
+            z = bias[v] + joined
             value[v] = _FUNCTIONS[str(names[v])](z)
     return value[graph.output_positions()].T.reshape(len(x), *graph.graph["output_shape"])
 

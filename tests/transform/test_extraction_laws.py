@@ -41,7 +41,7 @@ ACTIVATIONS = [
 ]
 STEPS = [
     "linear", "sparse", "activation", "residual", "cat", "fold", "flip", "norm", "slice", "write", "mean", "pad",
-    "outer", "sum", "constant", "view_write", "keep",
+    "outer", "sum", "constant", "view_write", "keep", "product", "square", "extreme", "pool", "interpolate", "scatter",
 ]  # fmt: skip
 
 
@@ -77,8 +77,10 @@ class Random(nn.Module):
                 width = width + 2
             elif step in ("mean", "sum"):
                 width = 1
-            elif step == "outer":
+            elif step in ("outer", "interpolate"):
                 width = width * 2
+            elif step == "pool":
+                width = width + 1
             self.steps.append((step, choice, layer is not None))
             if layer is not None:
                 self.layers.append(layer)
@@ -122,6 +124,18 @@ class Random(nn.Module):
                 x = F.pad(x, (1, 1), value=0.5)
             elif step == "outer":
                 x = torch.einsum("bi,j->bij", x, torch.tensor([1.0, -2.0], dtype=x.dtype)).flatten(1)
+            elif step == "product":
+                x = torch.tanh(x) * (x if choice % 2 else F.pad(x[:, 1:], (0, 1), value=0.5))
+            elif step == "square":
+                x = torch.tanh(x) ** 2 - x
+            elif step == "extreme":
+                x = torch.maximum(x, x.flip(1)) if choice % 2 else torch.minimum(x, F.pad(x[:, 1:], (1, 0), value=-0.1))
+            elif step == "pool":
+                x = F.max_pool1d(x[:, None], 2, 1, 1)[:, 0]
+            elif step == "interpolate":
+                x = F.interpolate(x[:, None], scale_factor=2, mode="linear", align_corners=bool(choice % 2))[:, 0]
+            elif step == "scatter":
+                x = x.index_add(1, torch.arange(x.shape[1]) * choice % x.shape[1], x, alpha=0.5)
             elif step == "constant":
                 x = torch.matmul(x, torch.eye(x.shape[1], dtype=x.dtype).cumsum(0)) / 2
         return x
@@ -151,7 +165,7 @@ def width_of(model):
 
 
 @given(model=models, fuse=st.booleans())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=400, deadline=None)
 def test_the_graph_computes_what_the_model_computes(evaluate, model, fuse):
     width = width_of(model)
     graph = extract(model, sample(1, width), fuse=fuse)
@@ -162,7 +176,7 @@ def test_the_graph_computes_what_the_model_computes(evaluate, model, fuse):
 
 
 @given(model=models, fuse=st.booleans())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_the_support_of_the_jacobian_lies_inside_reachability(reach, model, fuse):
     width = width_of(model)
     x = sample(1, width)

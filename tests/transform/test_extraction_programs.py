@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from deepgraph.graph import CachedLayeredGraph
+from deepgraph.rewire import RigL
 from deepgraph.sparse import MaskedDeepDAN, MaskedDeepFFN
 from deepgraph.transform import extract
 
@@ -83,6 +84,21 @@ def test_it_also_comes_back_after_an_edit_and_with_all_weights_zero(seed):
         for parameter in model.parameters():
             parameter.zero_()
     same(extract(model, x), model.graph)
+
+
+@pytest.mark.parametrize("storage", ["csr", "masked"])
+def test_it_comes_back_right_after_a_step_of_rigl(storage):
+    model = MaskedDeepFFN(6, 3, [8, 7], density=0.4, storage=storage, seed=0)
+    optimizer = RigL(model, torch.optim.Adam(model.parameters()), drop_fraction=0.5, every=2, until=100, seed=0)
+    x, edits = torch.randn(16, 6), 0
+    for _ in range(8):
+        optimizer.zero_grad()
+        model(x).square().sum().backward()
+        optimizer.step()
+        if optimizer.edited:
+            edits += 1
+            same(extract(model, x), model.graph)
+    assert edits > 1
 
 
 @given(seed=st.integers(0, 10_000))

@@ -33,6 +33,13 @@ def computes_the_same(evaluate, reach, model, x):
         nn.ReplicationPad1d(1),
         nn.CircularPad1d(2),
         nn.Upsample(scale_factor=2),
+        nn.Upsample(scale_factor=1.7, mode="linear"),
+        nn.Upsample(size=11, mode="linear", align_corners=True),
+        nn.MaxPool1d(3, 2, padding=1),
+        nn.AdaptiveMaxPool1d(2),
+        nn.Conv1d(4, 2, 3, padding=2, padding_mode="reflect"),
+        nn.Conv1d(4, 2, 3, padding=2, padding_mode="replicate"),
+        nn.Conv1d(4, 2, 3, padding="same", padding_mode="circular"),
     ],
     ids=repr,
 )
@@ -52,6 +59,9 @@ def test_one_dimension(evaluate, reach, layer):
         nn.AvgPool2d(3, 2, padding=1, divisor_override=5),
         nn.AdaptiveAvgPool2d((2, 3)),
         nn.AdaptiveAvgPool2d(1),
+        nn.AdaptiveMaxPool2d((2, 3)),
+        nn.MaxPool2d(3, 2, padding=1, dilation=1, ceil_mode=True),
+        nn.MaxPool2d(2, dilation=2),
         nn.BatchNorm2d(4),
         nn.PReLU(4),
         nn.PixelShuffle(2),
@@ -59,6 +69,13 @@ def test_one_dimension(evaluate, reach, layer):
         nn.ZeroPad2d((1, 0, 2, 1)),
         nn.Unfold(2, padding=1),
         nn.Upsample(scale_factor=2),
+        nn.Upsample(scale_factor=(2, 1.3), mode="bilinear"),
+        nn.Upsample(size=(3, 9), mode="bicubic", align_corners=True),
+        nn.Upsample(scale_factor=1.5, mode="nearest-exact"),
+        nn.Conv2d(4, 2, 3, padding=1, padding_mode="reflect"),
+        nn.Conv2d(4, 2, 3, padding=(1, 2), padding_mode="replicate"),
+        nn.Conv2d(4, 2, 3, padding="same", padding_mode="reflect", dilation=2),
+        nn.RReLU(),
     ],
     ids=repr,
 )
@@ -69,6 +86,33 @@ def test_two_dimensions(evaluate, reach, layer):
 def test_three_dimensions(evaluate, reach):
     model = nn.Sequential(nn.Conv3d(2, 2, 2, stride=(1, 2, 1)), nn.AvgPool3d(2, 1), nn.AdaptiveAvgPool3d(1))
     computes_the_same(evaluate, reach, model, torch.randn(1, 2, 4, 4, 4))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv3d(1, 1, 2, padding=1, padding_mode="reflect"),
+        nn.Conv3d(1, 1, 2, padding=1, padding_mode="replicate"),
+        nn.Conv3d(1, 1, 2, padding=1, padding_mode="circular"),
+        nn.ConvTranspose3d(1, 1, 2, stride=2, output_padding=1),
+        nn.MaxPool3d(2, padding=1),
+        nn.AdaptiveMaxPool3d(2),
+        nn.Upsample(scale_factor=2, mode="trilinear"),
+        nn.Upsample(scale_factor=2),
+    ],
+    ids=repr,
+)
+def test_other_layers_in_three_dimensions(evaluate, reach, layer):
+    computes_the_same(evaluate, reach, layer, torch.randn(1, 1, 3, 2, 3))
+
+
+def test_antialiased_interpolation_and_fold(evaluate, reach):
+    class Smaller(nn.Module):
+        def forward(self, x):
+            return nn.functional.interpolate(x, scale_factor=0.6, mode="bilinear", antialias=True)
+
+    computes_the_same(evaluate, reach, Smaller(), torch.randn(1, 2, 6, 5))
+    computes_the_same(evaluate, reach, nn.Fold((4, 4), 3, padding=1, stride=2), torch.randn(1, 18, 4))
 
 
 class ResidualNet(nn.Module):
@@ -98,12 +142,13 @@ def test_a_strided_grouped_residual_concatenating_net(evaluate, reach):
     assert set(np.unique(graph.node_column("module"))) == {"", "stem", "depthwise", "pointwise", "branch", "head"}
 
 
-def test_maxima_keep_the_structure_and_say_that_they_are_not_exact(reach):
+def test_maxima_are_nodes_of_their_own(evaluate, reach):
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.MaxPool2d(2, padding=1), nn.Flatten(), nn.Linear(8, 2))
     x = torch.randn(1, 1, 4, 4)
     graph = extract(model, x)
-    assert not graph.graph["exact"]
-    assert graph.graph["inexact"] == ["aten::max_pool2d_with_indices takes a maximum"]
+    assert graph.graph["exact"]
+    other = torch.randn(4, 1, 4, 4)
+    assert np.allclose(evaluate(graph, other), model(other).detach(), atol=1e-6)
     assert sorted(set(graph.node_column("reduce").tolist())) == ["max", "sum"]
     jacobian = torch.autograd.functional.jacobian(model, x).reshape(2, -1).numpy()
     assert not ((jacobian != 0) & ~reach(graph)).any()
@@ -117,6 +162,23 @@ def test_convolved_weights_are_known_by_their_entries():
     assert graph.column("entry").tolist() == [0, 1, 0, 1, 0, 1]
     flat = model.weight.detach().reshape(-1).numpy()
     assert np.array_equal(graph.column("weight"), flat[graph.column("entry")])
+
+
+def test_neurons_have_coordinates():
+    layer = nn.Conv2d(1, 2, 3)
+    model = nn.Sequential(layer, nn.Tanh(), nn.Flatten(), nn.Linear(8, 3))
+    graph = extract(model, torch.randn(2, 1, 4, 4))
+    result, element = graph.node_column("result"), graph.node_column("element")
+    assert graph.graph["results"] == [
+        ("input", (1, 4, 4)), ("aten::convolution", (2, 2, 2)), ("aten::tanh", (2, 2, 2)), ("aten::addmm", (3,))
+    ]  # fmt: skip
+    assert result.tolist() == [0] * 16 + [2] * 8 + [3] * 3
+    for node in np.flatnonzero(result == 2):
+        channel, row, column = np.unravel_index(element[node], (2, 2, 2))
+        read = [np.unravel_index(element[u], (1, 4, 4))[1:] for u in graph.predecessors(int(node))]
+        assert sorted(read) == [(row + i, column + j) for i in range(3) for j in range(3)]
+        entries = graph.column("entry")[graph.edge_arrays()[1] == node]
+        assert set(entries // 9) == {channel}
 
 
 def test_a_weight_that_depends_on_the_input_is_refused():
