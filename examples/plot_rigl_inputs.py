@@ -32,7 +32,7 @@ for _step in range(400):
     optimizer.zero_grad()
     torch.nn.functional.cross_entropy(model(x[batch]), y[batch]).backward()
     optimizer.step()
-show_inputs(axes[0, 1], "after 400 steps of RigL")
+show_inputs(axes[0, 1], "after 400 steps")
 dg.plotting.edit_history(model.graph, axes[1, 0])
 dg.plotting.edge_lifetimes(model.graph, axes[1, 1])
 plt.show()

@@ -173,6 +173,12 @@ class EdgeArrays:
             weight=worth,
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy needs: caches stay behind."""
+        return {name: value for name, value in self.__dict__.items() if name in self.__dataclass_fields__} | {
+            "memo": {}
+        }
+
     def once(self, key: str, build: Callable[[], Result]) -> Result:
         """Return `build()`, computed on the first call with this key and remembered."""
         if key not in self.memo:

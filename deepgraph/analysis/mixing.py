@@ -14,7 +14,7 @@ from deepgraph.errors import ArgumentError
 if TYPE_CHECKING:
     from deepgraph.analysis.edges import Source
 
-__all__ = ["assortativity", "rich_club", "rich_club_curve"]
+__all__ = ["assortativity", "rich_club", "rich_club_curve", "rich_nodes"]
 
 
 def assortativity(graph: Source, source: str = "total", target: str = "total") -> float:
@@ -88,7 +88,8 @@ def rich_club(graph: Source, share: float = 0.1) -> float:
     """Return the density in [0, 1] among the richest nodes: those of highest degree, at least `share` of all.
 
     Undirected. The club is cut at a degree, so that ties are in together. NaN with fewer than two nodes in it.
-    To be read against its value in a null model; `report` prints both.
+    To be read against its value in a null model; a report gives both. Where the richest nodes all lie in one stage, as
+    in many layered nets, it is 0 by construction, and a report leaves it out and says so.
 
     Parameters
     ----------
@@ -110,13 +111,34 @@ def rich_club(graph: Source, share: float = 0.1) -> float:
     >>> rich_club(EdgeArrays.from_arrays([0, 0, 1, 2], [1, 2, 2, 3], 4), share=0.5)
     1.0
     """
+    view = arrays_of(graph)
+    club = rich_nodes(view, share)
+    if len(club) < 2:
+        return math.nan
+    inside = np.zeros(view.num_nodes, np.bool_)
+    inside[club] = True
+    return 2.0 * int(np.count_nonzero(inside[view.src] & inside[view.dst])) / (len(club) * (len(club) - 1))
+
+
+def rich_nodes(graph: Source, share: float = 0.1) -> IntArray:
+    """Return the positions (K,) of the nodes of highest total degree: at least `share` of all and two, ties included.
+
+    Raises
+    ------
+    ArgumentError
+        If `share` is outside (0, 1].
+
+    Examples
+    --------
+    >>> from deepgraph.analysis import EdgeArrays
+    >>> rich_nodes(EdgeArrays.from_arrays([0, 0, 1, 2], [1, 2, 2, 3], 4), share=0.5).tolist()
+    [0, 1, 2]
+    """
     if not 0.0 < share <= 1.0:
         raise ArgumentError(f"share must be in (0, 1], got {share}")
     view = arrays_of(graph)
     if view.num_nodes < 2:
-        return math.nan
+        return np.arange(view.num_nodes)
     wanted = max(2, math.ceil(share * view.num_nodes))
     limit = int(np.partition(view.degree, view.num_nodes - wanted)[view.num_nodes - wanted])
-    size = int(np.count_nonzero(view.degree >= limit))
-    ends = np.minimum(view.degree[view.src], view.degree[view.dst])
-    return 2.0 * int(np.count_nonzero(ends >= limit)) / (size * (size - 1))
+    return np.flatnonzero(view.degree >= limit)

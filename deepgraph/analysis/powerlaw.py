@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from deepgraph.analysis.edges import Source
     from deepgraph.graph.nulls import Seed
 
-__all__ = ["MIN_TAIL", "PowerLaw", "fit_power_law", "power_law", "power_law_exponent"]
+__all__ = ["MIN_TAIL", "PowerLaw", "fit_power_law", "positive_counts", "power_law", "power_law_exponent"]
 
 MIN_TAIL = 50
 # Exponents searched. Below 1 the distribution has no norm; at 20 the next value is a million times rarer.
@@ -87,7 +87,7 @@ def fit_power_law(values: npt.ArrayLike, kmin: int | None = None, bootstrap: int
     >>> fit.kmin, round(fit.exponent, 2), round(fit.error, 2)
     (1, 2.46, 0.02)
     """
-    counts = _histogram(values)
+    counts = positive_counts(values)
     if kmin is not None and kmin < 1:
         raise ArgumentError(f"kmin must be at least 1, got {kmin}")
     if bootstrap < 0:
@@ -100,8 +100,19 @@ def fit_power_law(values: npt.ArrayLike, kmin: int | None = None, bootstrap: int
     return PowerLaw(fit.exponent, fit.error, fit.kmin, fit.tail, fit.distance, farther / bootstrap)
 
 
-def _histogram(values: npt.ArrayLike) -> tuple[IntArray, IntArray]:
-    """Return the distinct positive values (U,), ascending, and how often each occurs (U,)."""
+def positive_counts(values: npt.ArrayLike) -> tuple[IntArray, IntArray]:
+    """Return the distinct positive values (U,), ascending, and how often each occurs (U,).
+
+    Raises
+    ------
+    ArgumentError
+        If a value is negative or no integer.
+
+    Examples
+    --------
+    >>> [part.tolist() for part in positive_counts([3, 1, 0, 3])]
+    [[1, 3], [1, 2]]
+    """
     array = np.asarray(values).reshape(-1)
     whole = array.astype(np.int64)
     if array.size and (whole.min() < 0 or not np.array_equal(whole, array)):
@@ -187,7 +198,7 @@ def _refit_distance(
     if body.any():
         parts.append(rng.choice(distinct[body], total - in_tail, p=count[body] / count[body].sum()))
     try:
-        return _fit(*_histogram(np.concatenate(parts)), kmin).distance
+        return _fit(*positive_counts(np.concatenate(parts)), kmin).distance
     except StructureError:  # a sample too narrow to be fitted speaks for the fit
         return 1.0
 

@@ -14,9 +14,10 @@ from tqdm import tqdm
 
 from deepgraph.analysis.catalogue import INGREDIENTS, MEASURES
 from deepgraph.analysis.dense import without_dense_pairs
-from deepgraph.analysis.edges import EdgeArrays, arrays_of, graph_of
+from deepgraph.analysis.edges import EdgeArrays, graph_of
 from deepgraph.analysis.measure import Estimate, Measure, pick
 from deepgraph.analysis.nulltests import compare_with_nulls
+from deepgraph.analysis.parallel import run_tasks
 from deepgraph.analysis.report import Report, Value
 from deepgraph.analysis.smallworld import null_graph
 from deepgraph.analysis.stages import PAIR_MEASURES, STAGE_MEASURES
@@ -24,11 +25,10 @@ from deepgraph.errors import ArgumentError, MissingColumnError, StructureError, 
 from deepgraph.graph.nulls import as_generator
 
 if TYPE_CHECKING:
-    from deepgraph.analysis.edges import Source
     from deepgraph.graph import CachedLayeredGraph
     from deepgraph.graph.nulls import Seed
 
-__all__ = ["analyse", "features"]
+__all__ = ["analyse", "evaluate", "evaluate_all"]
 
 # What a measure raises where it has no value for this graph; anything else is a defect and is not caught.
 _NO_VALUE = (StructureError, TooLargeError, MissingColumnError)
@@ -40,6 +40,7 @@ def analyse(
     seed: Seed = None,
     measures: Iterable[str | Measure] | None = None,
     progress: bool = True,
+    workers: int | None = 0,
 ) -> Report:
     """Return the report of a graph: its measures, and with `nulls` their values in random graphs.
 
@@ -55,6 +56,9 @@ def analyse(
         Which, by name; all by default. A `Measure` of one's own is taken as it is.
     progress : bool
         Whether to show a progress bar.
+    workers : int or None
+        Spawned processes of one thread each for the random graphs; None takes one per core, 0 stays in this process.
+        The numbers are the same. A script that uses workers must start with `if __name__ == "__main__":`.
 
     Raises
     ------
@@ -63,7 +67,7 @@ def analyse(
     CycleError
         If the graph has a directed cycle.
     ArgumentError
-        If `nulls` is negative or `measures` is one text.
+        If `nulls` is negative, `measures` is one text, or with workers a measure of one's own cannot be sent to them.
     UnknownMeasureError
         If a measure is not known; the message lists near names.
 
@@ -90,15 +94,20 @@ def analyse(
     computed = list({measure.name: measure for measure in [*plain, *made_of.values()]}.values())
     with tqdm(total=1 + 2 * nulls, desc="analyse", unit="graph", leave=False, disable=not progress) as bar:
         view = EdgeArrays.from_graph(graph)
-        own, skipped = _evaluate(view, computed, entropy)
+        own, skipped = evaluate(view, computed, entropy)
         stages, stage_pairs = _stage_rows(view, skipped), _pair_rows(view, skipped)
         bar.update()
-        drawn: dict[str, list[dict[str, Estimate]]] = {"er": [], "degree": []}
-        for null, values in drawn.items():
-            for at in range(nulls):
-                random_graph = null_graph(graph, null, _stream(entropy, null, at))
-                values.append(_evaluate(EdgeArrays.from_graph(random_graph), computed, entropy, null, at)[0])
-                bar.update()
+        drawn: dict[str, list[dict[str, Estimate]]] = {null: [{}] * nulls for null in ("er", "degree")}
+        # Known measures travel by name: their functions are made when the catalogue is read.
+        known = MEASURES | INGREDIENTS
+        names = [measure.name if known.get(measure.name) is measure else measure for measure in computed]
+        places = [(null, at) for null in drawn for at in range(nulls)]
+        bare = _without_history(graph)
+        tasks = [(bare, null, at, names, entropy) for null, at in places]
+        for index, values in run_tasks(_null_values, tasks, workers):
+            null, at = places[index]
+            drawn[null][at] = values
+            bar.update()
     _, left_out = without_dense_pairs(view)
     entries = _entries(chosen, own, drawn, skipped, tuple(left_out))
     tests = [test for entry in entries.values() for test in entry.nulls.values()]
@@ -116,30 +125,20 @@ def analyse(
     )
 
 
-def features(graph: Source, seed: Seed = None) -> dict[str, float]:
-    """Return all measures of the whole graph that need no null model, by name; NaN where one has no value.
+def _without_history(graph: CachedLayeredGraph) -> CachedLayeredGraph:
+    """Return a free copy that takes no more than it must to be sent to another process."""
+    copy = graph.copy()
+    copy.history.clear()
+    return copy
 
-    Every graph gives the same keys in the same order, so that rows of many graphs make a table.
 
-    Raises
-    ------
-    DtypeError
-        If `graph` is no graph.
-    CycleError
-        If the graph has a directed cycle.
-
-    Examples
-    --------
-    >>> from deepgraph.analysis import EdgeArrays
-    >>> row = features(EdgeArrays.from_arrays([0, 0, 1], [1, 2, 2], 3), seed=0)
-    >>> row["edges"], row["depth"], row["sign_balance"]
-    (3.0, 2.0, nan)
-    """
-    view = arrays_of(graph)
-    entropy = int(as_generator(seed).integers(2**62))
-    chosen = [measure for measure in MEASURES.values() if not measure.versus]
-    values, _ = _evaluate(view, chosen, entropy)
-    return {measure.name: values[measure.name].value if measure.name in values else math.nan for measure in chosen}
+def _null_values(
+    graph: CachedLayeredGraph, null: str, at: int, measures: Sequence[str | Measure], entropy: int
+) -> dict[str, Estimate]:
+    """Return the estimates of one random graph by name."""
+    random_graph = null_graph(graph, null, _stream(entropy, null, at))
+    chosen = [_measure(measure) if isinstance(measure, str) else measure for measure in measures]
+    return evaluate(EdgeArrays.from_graph(random_graph), chosen, entropy, null, at)[0]
 
 
 def _chosen(measures: Iterable[str | Measure] | None, nulls: int) -> list[Measure]:
@@ -161,10 +160,13 @@ def _stream(entropy: int, name: str, at: int = 0, null: str = "") -> np.random.G
     return np.random.default_rng([entropy, zlib.crc32(name.encode()), zlib.crc32(null.encode()), at])
 
 
-def _evaluate(
+def evaluate(
     view: EdgeArrays, measures: Sequence[Measure], entropy: int, null: str = "", at: int = 0
 ) -> tuple[dict[str, Estimate], dict[str, str]]:
-    """Return the estimates by name, and the reason by name of those that have no value."""
+    """Return the estimates by name, and the reason by name of those that have no value.
+
+    `entropy` seeds measures that draw; `at` gives each of several graphs random numbers of its own.
+    """
     thin, _ = without_dense_pairs(view)
     values: dict[str, Estimate] = {}
     skipped: dict[str, str] = {}
@@ -184,6 +186,13 @@ def _evaluate(
             continue
         values[measure.name] = result if isinstance(result, Estimate) else Estimate(float(result))
     return values, skipped
+
+
+def evaluate_all(view: EdgeArrays, entropy: int) -> dict[str, float]:
+    """Return all measures that need no null model, by name; NaN where one has no value."""
+    chosen = [measure for measure in MEASURES.values() if not measure.versus]
+    values, _ = evaluate(view, chosen, entropy)
+    return {measure.name: values[measure.name].value if measure.name in values else math.nan for measure in chosen}
 
 
 def _entries(
@@ -275,7 +284,9 @@ def _notes(entries: dict[str, Value]) -> tuple[str, ...]:
     if any(value.measure.weighted for value in entries.values()):
         notes.append("random graphs have no weights: measures of weights are not held against them.")
     if any(name.startswith("power_law") for name in entries):
-        notes.append("power laws: fitted, not tested; power_law(graph, bootstrap=2500).p rules out bad ones.")
+        notes.append(
+            "power laws: vuong_* hold them against other tails; power_law(graph, bootstrap=2500).p rules out bad fits."
+        )
     thin = {
         value.left_out: [n for n, v in entries.items() if v.left_out] for value in entries.values() if value.left_out
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
-from deepgraph.errors import DtypeError, ShapeError
+from deepgraph.errors import ArgumentError, DtypeError, ShapeError
 from deepgraph.plotting.layout import stage_ranks
 from deepgraph.plotting.style import INK, SERIES, axes_or_new, legend_on_top, short_count, titled
 
@@ -96,12 +96,13 @@ def edge_lifetimes(graph_or_history: Any, ax: Axes | None = None, *, until: int 
     """Return the axes with the share of grown edges that are still there k steps after they were grown.
 
     Edges that were not dropped before the record ends are censored, not counted as long-lived: the curve is the
-    product-limit estimate of [1]_.
+    product-limit estimate of [1]_. It ends with the longest time that any edge was seen.
 
     Parameters
     ----------
     graph_or_history
-        A graph, whose `history` is read, or a sequence of its `EdgeEdit`.
+        A graph, whose `history` is read, a sequence of its `EdgeEdit`, or a mapping from names to either, for one curve
+        each.
     ax
         Axes to draw into; None makes a new figure of 5.6 x 4.2 inches.
     until
@@ -111,6 +112,8 @@ def edge_lifetimes(graph_or_history: Any, ax: Axes | None = None, *, until: int 
     ------
     DtypeError
         If neither a graph nor a sequence of edits is given.
+    ArgumentError
+        If a mapping is empty.
 
     References
     ----------
@@ -125,29 +128,47 @@ def edge_lifetimes(graph_or_history: Any, ax: Axes | None = None, *, until: int 
     >>> _ = graph.edit(drop=([0], [2]), step=300)
     >>> edge_lifetimes(graph).get_title(loc="left")
     '1 edge grown, 1 dropped again'
+    >>> edge_lifetimes({"mine": graph}).get_legend().get_texts()[0].get_text()
+    'mine: 1 edge grown, 1 dropped again'
     """
-    lifetimes, died = _lifetimes(_edits(graph_or_history), until)
+    named = isinstance(graph_or_history, Mapping)
+    listed = graph_or_history if named else {"": graph_or_history}
+    if not listed:
+        raise ArgumentError("expected at least one named history, got an empty mapping; record a training first")
+    found = {name: _lifetimes(_edits(one), until) for name, one in listed.items()}
     ax = axes_or_new(ax, (5.6, 4.2))
-    ages = np.unique(lifetimes[died])
-    at_risk = lifetimes.size - np.searchsorted(np.sort(lifetimes), ages)
-    deaths = np.searchsorted(np.sort(lifetimes[died]), ages, side="right") - np.searchsorted(
-        np.sort(lifetimes[died]), ages
-    )
-    alive = np.cumprod(1.0 - deaths / np.maximum(at_risk, 1))
-    last = max(float(lifetimes.max(initial=0)), 1.0)
-    ax.step(
-        np.concatenate([[0.0], ages, [last]]),
-        np.concatenate([[1.0], alive, alive[-1:] if alive.size else [1.0]]),
-        where="post",
-        color=SERIES[0],
-        linewidth=1.8,
-    )
-    ax.set_xlim(0.0, last)
+    said = {name: _lifetimes_text(*lived) for name, lived in found.items()}
+    for index, (name, (lifetimes, died)) in enumerate(found.items()):
+        ages, alive = _survival(lifetimes, died)
+        label = f"{name}: {said[name]}"
+        # Curves of algorithms that edit at the same steps lie on each other at first: dashes let the lower one through.
+        color, dash = SERIES[index % len(SERIES)], ("solid", (0, (4, 1.5)), (0, (1.5, 1)))[index % 3]
+        ax.step(ages, alive, where="post", color=color, linestyle=dash, linewidth=1.8, label=label)
+    ax.set_xlim(0.0, max(1.0, *(float(lifetimes.max(initial=0)) for lifetimes, _ in found.values())))
     ax.set_ylim(0.0, 1.03)
     ax.spines[["top", "right"]].set_visible(False)
-    count = f"{lifetimes.size:,} edge{'' if lifetimes.size == 1 else 's'}"
-    titled(ax, f"{count} grown, {int(died.sum()):,} dropped again", "steps since grown", "share still there")
+    titled(ax, "lifetime of grown edges" if named else said[""], "steps since grown", "share still there")
+    if named:
+        legend_on_top(ax)
     return ax
+
+
+def _lifetimes_text(lifetimes: NDArray[np.float64], died: NDArray[np.bool_]) -> str:
+    """Return how many edges came and went again."""
+    return f"{lifetimes.size:,} edge{'' if lifetimes.size == 1 else 's'} grown, {int(died.sum()):,} dropped again"
+
+
+def _survival(
+    lifetimes: NDArray[np.float64], died: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the ages (A,), from 0 to the longest seen, and the share alive from each on (A,)."""
+    ages = np.unique(lifetimes[died])
+    ordered, ends = np.sort(lifetimes), np.sort(lifetimes[died])
+    at_risk = lifetimes.size - np.searchsorted(ordered, ages)
+    deaths = np.searchsorted(ends, ages, side="right") - np.searchsorted(ends, ages)
+    alive = np.cumprod(1.0 - deaths / np.maximum(at_risk, 1))
+    last = max(float(lifetimes.max(initial=0)), 1.0)
+    return np.concatenate([[0.0], ages, [last]]), np.concatenate([[1.0], alive, alive[-1:] if alive.size else [1.0]])
 
 
 def _edits(graph_or_history: Any) -> list[EdgeEdit]:

@@ -30,7 +30,8 @@ def stage_rows(graph: CachedLayeredGraph, max_rows: int = 10) -> dict[str, list[
     """Return the columns of a table with one row per stage, or per group of them beyond `max_rows` stages.
 
     "edges in" counts the edges that arrive at the stage, "fan-in" is their mean over its neurons, "density" divides
-    them by the admissible pairs, "live" is the share of neurons on some path from an input to an output.
+    them by the pairs of the blocks that hold edges, "live" is the share of neurons on some path from an input to an
+    output.
 
     Raises
     ------
@@ -46,7 +47,7 @@ def stage_rows(graph: CachedLayeredGraph, max_rows: int = 10) -> dict[str, list[
     """
     blocks = block_counts(graph, max_rows)
     arriving = blocks.counts.sum(axis=0)
-    possible = blocks.pairs.sum(axis=0)
+    possible = np.where(blocks.counts > 0, blocks.pairs, 0).sum(axis=0)
     live = np.bincount(blocks.block[live_neurons(graph)], minlength=blocks.nodes.size)
     return {
         "stage": blocks.labels,

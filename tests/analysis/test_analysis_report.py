@@ -100,6 +100,15 @@ def test_same_seed_same_report_whichever_measures(graph, against_nulls):
     assert analyse(graph, nulls=2, seed=drawn.seed, progress=False).to_json() == drawn.to_json()
 
 
+def test_processes_give_the_same_report(graph):
+    names = ["modularity", "sigma_er", "max_betweenness"]
+    here = analyse(graph, nulls=2, seed=3, measures=names, progress=False)
+    assert analyse(graph, nulls=2, seed=3, measures=names, progress=False, workers=1).to_json() == here.to_json()
+    own = Measure("own", "size", lambda view: 1.0, "One.")
+    with pytest.raises(ArgumentError, match="functions that another process can import"):
+        analyse(graph, nulls=1, seed=3, measures=[own], progress=False, workers=1)
+
+
 def test_seed_leaves_the_global_state_alone_and_none_obeys_it(graph):
     np.random.seed(5)
     first = analyse(graph, nulls=1, measures=["modularity"], progress=False)

@@ -329,6 +329,18 @@ def test_lifetimes_follow_kaplan_and_meier():
     assert edge_lifetimes(edited(), new_axes(), until=1000).get_xlim() == (0, 900)
 
 
+def test_several_histories_make_several_curves():
+    graph = edited()
+    ax = edge_lifetimes({"one": graph, "two": graph.history})
+    assert [text.get_text().split(":")[0] for text in ax.get_legend().get_texts()] == ["one", "two"]
+    alone = edge_lifetimes(graph)
+    for line in ax.lines:
+        assert line.get_xydata().tolist() == alone.lines[0].get_xydata().tolist()
+    assert alone.get_legend() is None
+    with pytest.raises(ArgumentError, match="at least one named history, got an empty mapping"):
+        edge_lifetimes({})
+
+
 def test_what_is_no_history_is_refused():
     with pytest.raises(DtypeError, match="expected a graph or a sequence of its edits, got int"):
         edit_history(3)
