@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, overload
 
@@ -10,11 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from deepgraph.graph.arrays import Array
+from deepgraph.graph.packed_edits import PackedEdits
 
 if TYPE_CHECKING:
     from deepgraph.graph.columns import Columns
 
 __all__ = ["EdgeEdit", "History", "block_of_transactions", "next_transaction"]
+
+
+BLOCK = 256
+"""Edits that are packed together; at least as many of the newest are kept as they are."""
 
 
 class _Serial:
@@ -122,10 +128,23 @@ class EdgeEdit:
 
 
 class History(Sequence[EdgeEdit]):
-    """The edits of a graph or an edge set, oldest first."""
+    """The edits of a graph or an edge set, oldest first.
 
-    def __init__(self, edits: Sequence[EdgeEdit] = ()) -> None:
-        self._edits = list(edits)
+    Old edits are packed: an algorithm that edits at every step costs some hundred bytes for each. A packed edit that is
+    asked for is a new object, equal in everything to the one that was made.
+
+    Parameters
+    ----------
+    edits : iterable of EdgeEdit
+    """
+
+    def __init__(self, edits: Iterable[EdgeEdit] = ()) -> None:
+        self._blocks: list[PackedEdits | list[EdgeEdit]] = []
+        self._starts: list[int] = []
+        self._recent: list[EdgeEdit] = []
+        self._opened: tuple[int, list[EdgeEdit]] | None = None
+        for edit in edits:
+            self.append(edit)
 
     @overload
     def __getitem__(self, index: int) -> EdgeEdit: ...
@@ -133,41 +152,85 @@ class History(Sequence[EdgeEdit]):
     def __getitem__(self, index: slice) -> History: ...
     def __getitem__(self, index: int | slice) -> EdgeEdit | History:
         if isinstance(index, slice):
-            return History(self._edits[index])
-        return self._edits[index]
+            return History(self[at] for at in range(*index.indices(len(self))))
+        at = range(len(self))[index]
+        packed = self._packed_count()
+        if at >= packed:
+            return self._recent[at - packed]
+        block = bisect_right(self._starts, at) - 1
+        return self._block(block)[at - self._starts[block]]
 
     def __len__(self) -> int:
-        return len(self._edits)
+        return self._packed_count() + len(self._recent)
 
     def __iter__(self) -> Iterator[EdgeEdit]:
-        return iter(self._edits)
+        for block in range(len(self._blocks)):
+            yield from _unpacked(self._blocks[block])
+        yield from self._recent
+
+    def _packed_count(self) -> int:
+        return self._starts[-1] + _size(self._blocks[-1]) if self._blocks else 0
+
+    def _block(self, block: int) -> list[EdgeEdit]:
+        """Return the edits of a block; the one that was asked for last stays open."""
+        if self._opened is None or self._opened[0] != block:
+            self._opened = block, _unpacked(self._blocks[block])
+        return self._opened[1]
 
     def append(self, edit: EdgeEdit) -> None:
         """Add the newest edit."""
-        self._edits.append(edit)
+        self._recent.append(edit)
+        if len(self._recent) == 2 * BLOCK:
+            old = self._recent[:BLOCK]
+            self._starts.append(self._packed_count())
+            self._blocks.append(PackedEdits(old) if PackedEdits.fits(old) else old)
+            self._recent = self._recent[BLOCK:]
 
     def pop(self) -> EdgeEdit:
         """Remove and return the newest edit."""
-        return self._edits.pop()
+        if not self._recent and self._blocks:
+            self._opened = None
+            self._starts.pop()
+            self._recent = _unpacked(self._blocks.pop())
+        return self._recent.pop()
 
     def clear(self) -> None:
         """Forget all edits."""
-        self._edits.clear()
+        self._blocks, self._starts, self._recent, self._opened = [], [], [], None
 
     @property
     def num_dropped(self) -> int:
         """Edges dropped over all edits."""
-        return sum(edit.num_dropped for edit in self._edits)
+        return self._total("num_dropped")
 
     @property
     def num_grown(self) -> int:
         """Edges grown over all edits."""
-        return sum(edit.num_grown for edit in self._edits)
+        return self._total("num_grown")
+
+    def _total(self, name: str) -> int:
+        parts: list[Any] = []
+        for block in self._blocks:
+            parts.extend([block] if isinstance(block, PackedEdits) else block)
+        return sum(getattr(one, name) for one in (*parts, *self._recent))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         # Later edits of this process must count as later than those of the process that wrote the history.
-        _serial.rise_above(max((edit.transaction for edit in self._edits), default=0))
+        plain = [edit for block in self._blocks if isinstance(block, list) for edit in block]
+        packed = [block.last_transaction for block in self._blocks if isinstance(block, PackedEdits)]
+        _serial.rise_above(max((*packed, *(edit.transaction for edit in (*plain, *self._recent))), default=0))
 
     def __repr__(self) -> str:
         return f"History({len(self)} edits, {self.num_dropped} edges dropped, {self.num_grown} grown)"
+
+
+def _size(block: PackedEdits | list[EdgeEdit]) -> int:
+    return block.count if isinstance(block, PackedEdits) else len(block)
+
+
+def _unpacked(block: PackedEdits | list[EdgeEdit]) -> list[EdgeEdit]:
+    return block.unpack(EdgeEdit) if isinstance(block, PackedEdits) else list(block)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,11 @@ import torch
 from torch import nn
 
 from deepgraph.errors import ArgumentError, DtypeError
+from deepgraph.rewire.groups import Group
+from deepgraph.sparse.masked_weight import WeightValues
 from deepgraph.sparse.values import EdgeValues, edge_values
 
-__all__ = ["at_least_one", "held_values", "share_or_function", "values_of"]
+__all__ = ["at_least_one", "check_room", "check_scales", "held_values", "share_or_function", "values_of"]
 
 
 def share_or_function(name: str, value: Any) -> Any:
@@ -52,3 +55,29 @@ def held_values(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[Edge
             "build it from model.parameters()"
         )
     return values
+
+
+def check_room(values: Sequence[EdgeValues], groups: Sequence[Group]) -> None:
+    """Raise ArgumentError if an edge set may outgrow its parameter, whose length several processes rely on."""
+    for group in groups:
+        members = [values[index] for index in group.members] if len(group.members) > 1 else []
+        total = sum(one.edge_set.num_edges for one in members)
+        for one in members:
+            needed = min(total, one.edge_set.num_admissible)
+            if one.capacity < needed:
+                raise ArgumentError(
+                    f"model: expected room for {needed} edges in {one.edge_set.name}, which shares a budget with other "
+                    f"edge sets, got {one.capacity}; call reserve({needed}) on its edge values before "
+                    "DistributedDataParallel wraps the model"
+                )
+
+
+def check_scales(values: Sequence[EdgeValues], groups: Sequence[Group]) -> None:
+    """Raise ArgumentError if a group ranks gradients of our modules against those of PyTorch's: scales differ."""
+    for group in groups:
+        kinds = {isinstance(values[index], WeightValues) for index in group.members}
+        if group.scaled and len(kinds) > 1:
+            raise ArgumentError(
+                "group: expected 'set' or 'target' for a model that mixes modules of deepgraph with sparsified ones, "
+                "got 'graph': their gradients cannot be scaled alike"
+            )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
-from deepgraph.graph.arrays import Array
 from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.kernels.growth import AbsentPairs
+from deepgraph.sparse.ranking import best, lowest, split_rows
 
 __all__ = ["absent_blocks", "absent_into", "best", "free_pairs", "lowest", "split_rows", "swap"]
 
@@ -33,40 +33,6 @@ def free_pairs(edges: EdgeSet, dropped: Index) -> AbsentPairs:
     stays = np.ones(edges.num_edges, bool)
     stays[dropped] = False
     return AbsentPairs(edges.num_sources, edges.num_targets, src[stays], dst[stays], edges.stage, edges.closed)
-
-
-def lowest(scores: Array, count: int) -> Index:
-    """Return the rows (count,), ascending, of the lowest scores (E,); of equal scores the first rows.
-
-    Examples
-    --------
-    >>> lowest(np.array([3.0, 1.0, 2.0, 1.0, 1.0]), 2).tolist()
-    [1, 3]
-    """
-    if count <= 0:
-        return np.empty(0, np.int64)
-    if count >= len(scores):
-        return np.arange(len(scores))
-    limit = np.partition(scores, count - 1)[count - 1]
-    chosen = scores < limit
-    ties = np.flatnonzero(scores == limit)
-    chosen[ties[: count - int(chosen.sum())]] = True
-    return np.flatnonzero(chosen)
-
-
-def best(scores: Array, keys: Array, count: int) -> Index:
-    """Return the rows (count,) of the highest scores (C,), best first; of equal scores those of the lowest keys (C,).
-
-    Examples
-    --------
-    >>> best(np.array([1.0, 3.0, 3.0, 2.0]), np.array([0, 9, 4, 1]), 2).tolist()
-    [2, 1]
-    """
-    rows = np.arange(len(scores))
-    if 0 < count < len(scores):
-        rows = np.flatnonzero(scores >= np.partition(scores, len(scores) - count)[len(scores) - count])
-    found: Index = rows[np.lexsort((keys[rows], -scores[rows]))][: max(count, 0)]
-    return found
 
 
 def absent_blocks(free: AbsentPairs, block: int | None = None) -> Iterator[tuple[Index, Index]]:
@@ -98,19 +64,6 @@ def absent_into(free: AbsentPairs, targets: Index, block: int | None = None) -> 
         closed[part] = False if free.closed is None else np.asarray(free.closed, bool)[part]
         into = AbsentPairs(free.num_sources, free.num_targets, free.src, free.dst, free.stage, closed)
         yield part, *into.take(np.arange(into.count))
-
-
-def split_rows(rows: Index, counts: Sequence[int]) -> list[Index]:
-    """Return ascending rows of joined edge sets as rows of each, for sets of `counts` edges.
-
-    Examples
-    --------
-    >>> [part.tolist() for part in split_rows(np.array([0, 4, 5]), [3, 3])]
-    [[0], [1, 2]]
-    """
-    ends = np.cumsum(counts)
-    parts = np.split(rows, np.searchsorted(rows, ends[:-1]))
-    return [part - start for part, start in zip(parts, ends - counts, strict=True)]
 
 
 def swap(edges: EdgeSet, rows: Index, grown: Pairs, keep: bool) -> tuple[Pairs, Pairs]:

@@ -12,25 +12,28 @@ from deepgraph.sparse.values import EdgeValues
 
 __all__ = ["Capture"]
 
-Factors = tuple[Tensor, Tensor]
+Captured = tuple[Tensor, ...]
+"""The factors (A (R, B), dZ (C, B)) of a module of ours, or the dense gradient (G (R, C),) of one of PyTorch."""
 
 
 class Capture:
-    """Arms edge values and keeps the factors (A (R, B), dZ (C, B)) of their backwards.
+    """Arms edge values and keeps what their backwards capture.
 
-    The gradient of any pair (u, v), edge or not, is `(A[u] * dZ[v]).sum()`. Several backwards of one step add up, as
-    they do in `parameter.grad`, and are forgotten together with it.
+    The gradient of any pair (u, v), edge or not, is `(A[u] * dZ[v]).sum()`, or `G[u, v]`. Several backwards of one step
+    add up, as they do in `parameter.grad`, and are forgotten together with it.
 
     Parameters
     ----------
     values : sequence of EdgeValues
         What to listen to.
+    decay : float
+        Factor on all earlier steps at each further one, in (0, 1]: 1 sums gradients up, less makes a momentum.
     """
 
-    def __init__(self, values: Sequence[EdgeValues]) -> None:
-        self.values = list(values)
+    def __init__(self, values: Sequence[EdgeValues], decay: float = 1.0) -> None:
+        self.values, self.decay = list(values), decay
         self.armed = False
-        self._kept: list[list[Factors]] = []
+        self._kept: list[list[Captured]] = [[] for _ in self.values]
 
     def arm(self) -> None:
         """Let the next backwards be captured; does nothing where they are already."""
@@ -42,7 +45,7 @@ class Capture:
         """Stop capturing and forget everything."""
         self._listen(False)
         self.armed = False
-        self._kept = []
+        self._kept = [[] for _ in self.values]
 
     def forget(self) -> None:
         """Forget the backwards since the last step: their gradients were set to zero."""
@@ -53,7 +56,7 @@ class Capture:
     def keep(self) -> None:
         """Put the backwards of a finished step aside; those to come are added to them."""
         if self.armed:
-            self._kept.append([self._newest(one) for one in self.values])
+            self._kept = [self._with_newest(*each) for each in zip(self._kept, self.values, strict=True)]
             self.forget()
 
     def _listen(self, on: bool) -> None:
@@ -61,32 +64,38 @@ class Capture:
             one.arm(on)
 
     @staticmethod
-    def _newest(values: EdgeValues) -> Factors:
+    def _newest(values: EdgeValues) -> Captured:
         try:
-            return values.factors()
+            return values.captured()
         except EditRefusedError as error:
             raise EditRefusedError(
                 f"{values.edge_set.name}: expected a forward and a backward before a step that edits edges, got none "
                 "since the last step or zero_grad(); call backward() on the model's loss, then step()"
             ) from error
 
+    def _with_newest(self, kept: list[Captured], values: EdgeValues) -> list[Captured]:
+        """Return the earlier steps, decayed, and the newest; dense gradients are added up at once."""
+        newest = self._newest(values)
+        earlier = [(side[0] * self.decay, *side[1:]) for side in kept] if self.decay < 1 else kept
+        return [(newest[0] + earlier[0][0],)] if len(newest) == 1 and earlier else [*earlier, newest]
+
     def check(self) -> None:
         """Raise EditRefusedError unless every edge set has captured a backward."""
         for one in self.values:
             self._newest(one)
 
-    def factors(self, values: EdgeValues) -> list[Factors]:
-        """Return the captured `(A (R, B), dZ (C, B))` of one edge set by step, in float32 or float64.
+    def captured(self, values: EdgeValues) -> list[Captured]:
+        """Return what was captured of one edge set by step, in float32 or float64.
 
         Raises
         ------
         EditRefusedError
             If nothing was captured.
         ArgumentError
-            If a factor is not finite.
+            If a number is not finite.
         """
         at = next(i for i, one in enumerate(self.values) if one is values)
-        parts = [_widened(part) for part in (*(kept[at] for kept in self._kept), self._newest(values))]
+        parts = [_widened(part) for part in self._with_newest(self._kept[at], values)]
         if not all(bool(torch.isfinite(side).all()) for part in parts for side in part):
             raise ArgumentError(
                 f"{values.edge_set.name}: expected finite activations and gradients, got NaN or infinity; lower the "
@@ -94,19 +103,18 @@ class Capture:
             )
         return parts
 
-    def state(self) -> list[list[Factors]]:
+    def state(self) -> list[list[Captured]]:
         """Return what was put aside, for a checkpoint."""
-        return [list(step) for step in self._kept]
+        return [list(kept) for kept in self._kept]
 
-    def load(self, kept: Sequence[Sequence[Factors]]) -> None:
+    def load(self, kept: Sequence[Sequence[Captured]]) -> None:
         """Take over what `state` returned."""
         self._kept = [
-            [(A.to(one.parameter), dZ.to(one.parameter)) for one, (A, dZ) in zip(self.values, step, strict=True)]
-            for step in kept
+            [tuple(side.to(one.parameter) for side in part) for part in parts]
+            for one, parts in zip(self.values, kept, strict=True)
         ]
 
 
-def _widened(factors: Factors) -> Factors:
+def _widened(captured: Captured) -> Captured:
     # Sums over a batch in bfloat16 would make ties of most pairs.
-    A, dZ = (side.float() if side.dtype.itemsize < 4 else side for side in factors)
-    return A, dZ
+    return tuple(side.float() if side.dtype.itemsize < 4 else side for side in captured)

@@ -23,7 +23,7 @@ from deepgraph.rewire.signs import pair_signs
 from deepgraph.sparse.randomness import Seed, root_seed
 from deepgraph.sparse.values import EdgeValues
 
-__all__ = ["DEEPR"]
+__all__ = ["DEEPR", "reborn"]
 
 Index = npt.NDArray[np.int64]
 

@@ -45,13 +45,18 @@ class EditLog(list[dict[str, Any]]):
         total = np.zeros(max((len(count) for count in counts), default=0), np.int64)
         for count in counts:
             total[: len(count)] += count
-        self.append({
+        row: dict[str, Any] = {
             "step": step,
             "dropped": sum(edit.num_dropped for edit in edits if edit is not None),
             "grown": sum(edit.num_grown for edit in edits if edit is not None),
             "edges": int(total.sum()),
             "skip": {int(length): int(total[length]) for length in np.flatnonzero(total)},
-        })  # fmt: skip
+        }
+        # An algorithm that edits at every step has as many rows: equal entries are one object.
+        for name in ("edges", "skip") if self else ():
+            if self[-1][name] == row[name]:
+                row[name] = self[-1][name]
+        self.append(row)
 
     def _counted(self, index: int, edges: EdgeSet, edit: EdgeEdit | None) -> Array:
         """Return the edges of one set by skip length; after nothing but this edit, only the edit is counted."""

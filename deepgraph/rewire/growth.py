@@ -11,15 +11,14 @@ import numpy.typing as npt
 import torch
 
 from deepgraph.errors import ArgumentError, ShapeError
-from deepgraph.kernels.growth import AbsentPairs, best_absent, sample_absent
-from deepgraph.kernels.products import product
+from deepgraph.kernels.growth import AbsentPairs, sample_absent
 from deepgraph.rewire.candidates import absent_blocks, absent_into, best
 
 if TYPE_CHECKING:
     from deepgraph.rewire.rewirer import Rewirer
     from deepgraph.sparse.values import EdgeValues
 
-__all__ = ["GradientGrowth", "Growth", "RandomGrowth", "ScoredGrowth", "checked_scores"]
+__all__ = ["GradientGrowth", "Growth", "Pairs", "RandomGrowth", "Scored", "ScoredGrowth", "checked_scores"]
 
 Index = npt.NDArray[np.int64]
 Pairs = tuple[Index, Index]
@@ -97,22 +96,18 @@ class ScoredGrowth(Growth):
 
 
 class GradientGrowth(ScoredGrowth):
-    """The pairs of the largest gradient |dL / dw_uv|, from the factors that the rewirer captured."""
+    """The pairs of the largest gradient |dL / dw_uv|, from what the rewirer captured."""
 
     def best(self, rewirer: Rewirer, values: EdgeValues, free: AbsentPairs, count: int) -> Scored:
         """Return `(u, v, |gradient|)`, each (count,), of the best free pairs of one edge set, best first."""
-        scale, ranks = rewirer.scale(values), rewirer.ranks
-        return best_absent(free, rewirer.factors(values), count, scale=scale, reduce_block=ranks.sum)
+        return rewirer.pair_gradients(values).best(free, count)
 
     def scores_into(
         self, rewirer: Rewirer, values: EdgeValues, targets: Index, u: Index, v: Index
     ) -> npt.NDArray[np.float64]:
         """Return |gradient| (K,) of the pairs (u, v), read from one product of all sources with `targets` (T,)."""
-        rows = torch.from_numpy(targets)
-        products = torch.stack([product(A, dZ[rows.to(dZ.device)].T) for A, dZ in rewirer.factors(values)]).sum(0)
-        if rewirer.ranks.sum is not None:
-            rewirer.ranks.sum(products)
-        dense: npt.NDArray[np.float64] = products.abs().cpu().double().numpy()
+        into = rewirer.pair_gradients(values).into(targets)
+        dense: npt.NDArray[np.float64] = into.abs().cpu().double().numpy()
         return dense[u, np.searchsorted(targets, v)]
 
 

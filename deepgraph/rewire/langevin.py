@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from deepgraph.errors import ArgumentError
-from deepgraph.sparse.values import EdgeValues
+from deepgraph.sparse.values import EdgeValues, edge_values
 
-__all__ = ["Langevin"]
+__all__ = ["AUTHORS_NOISE", "Langevin"]
 
 AUTHORS_NOISE = 1e-5
 """The authors' code adds noise of standard deviation lr * 1e-5, whatever the temperature of the paper."""
@@ -65,10 +65,12 @@ class Langevin(torch.optim.Optimizer):
                 raise ArgumentError(f"{name}: expected a finite number >= 0, got {value}")
         self.walkers, self.generator = list(walkers), generator
         self.theta: list[Tensor] = []
-        edges = {id(one.parameter) for one in walkers}
+        edges = {id(one.parameter): one.parameter for one in walkers}
+        # Several edge sets may share a parameter, and those that are dense do not walk.
+        self.resting = [one for one in edge_values(model) if id(one.parameter) in edges and not _among(one, walkers)]
         parameters = list(model.parameters())
         groups: list[dict[str, Any]] = [
-            {"params": [one.parameter for one in walkers], "l1": l1, "temperature": temperature, "edges": True},
+            {"params": list(edges.values()), "l1": l1, "temperature": temperature, "edges": True},
             {"params": [parameter for parameter in parameters if id(parameter) not in edges], "edges": False},
         ]
         super().__init__([group for group in groups if group["params"]], {"lr": lr, "edges": False})
@@ -87,6 +89,9 @@ class Langevin(torch.optim.Optimizer):
         for group in self.param_groups:
             if group["edges"]:
                 self.theta = [self._walked(one, group) for one in self.walkers]
+                for one in self.resting:
+                    if one.parameter.grad is not None:
+                        one.set_values(one.values() - float(group["lr"]) * one.gradient())
                 continue
             for parameter in group["params"]:
                 if parameter.grad is not None:
@@ -108,3 +113,7 @@ class Langevin(torch.optim.Optimizer):
             theta = theta + noise * drawn.to(weight.device)
         values.set_values(sign * theta.clamp_min(0))
         return theta
+
+
+def _among(values: EdgeValues, others: Sequence[EdgeValues]) -> bool:
+    return any(values is other for other in others)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import heapq
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 from weakref import ref
 
@@ -15,20 +16,20 @@ from deepgraph.errors import ArgumentError, DeepGraphError
 from deepgraph.graph.arrays import Array
 from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.history import EdgeEdit, History, next_transaction
-from deepgraph.kernels.growth import pair_scores
-from deepgraph.rewire.arguments import at_least_one, held_values, share_or_function
+from deepgraph.rewire.arguments import at_least_one, check_room, check_scales, held_values, share_or_function
 from deepgraph.rewire.candidates import free_pairs, lowest, split_rows, swap
 from deepgraph.rewire.capture import Capture
 from deepgraph.rewire.edit_log import EditLog
 from deepgraph.rewire.groups import Group, Grouping, groups_of
 from deepgraph.rewire.growth import Growth, ScoredGrowth, checked_scores
+from deepgraph.rewire.pair_gradients import PairGradients, gradients_of
 from deepgraph.rewire.ranks import Ranks
 from deepgraph.rewire.schedule import Decay, drop_share
 from deepgraph.rewire.wrapper import Wrapper
 from deepgraph.sparse.randomness import Seed, root_seed, torch_stream
 from deepgraph.sparse.values import EdgeValues, follow
 
-__all__ = ["Rewirer"]
+__all__ = ["Pairs", "Rewirer"]
 
 Index = npt.NDArray[np.int64]
 Pairs = tuple[Index, Index]
@@ -43,8 +44,9 @@ class Rewirer(Wrapper):
     Parameters
     ----------
     model : nn.Module
-        A model with edge sets. Sets that are dense are never rewired. Wrapped in DistributedDataParallel, all its
-        processes make the same edits, by gradients summed over them.
+        A model with edge sets: one of ours, or any that `sparsify` was applied to. Sets that are dense are never
+        rewired. Wrapped in DistributedDataParallel, all its processes make the same edits, by gradients summed over
+        them.
     optimizer : torch.optim.Optimizer
         Holds the model's parameters; follows the edits from now on.
     every : int
@@ -89,9 +91,10 @@ class Rewirer(Wrapper):
     A new algorithm says which edges to drop and which pairs to grow. The edges with the *lowest* `drop_scores` go,
     the pairs with the *highest* `grow_scores` come; number, edit, optimizer state and resuming are the base's part.
     Besides these two, a subclass may set `growth` (where pairs are looked for), `captures` (whether `gradients` of
-    absent pairs are needed), `replaces_step` (whether an edit takes the place of the optimizer's step) and
-    `keeps_regrown` (whether an edge dropped and grown by one edit keeps weight and state), or override
-    `grown_weights`, `choose_drop` and `drop_share`.
+    absent pairs are needed), `gradient_decay` (how much gradients of earlier steps count at each further one),
+    `replaces_step` (whether an edit takes the place of the optimizer's step) and `keeps_regrown` (whether an edge
+    dropped and grown by one edit keeps weight and state), or override `grown_weights`, `choose_drop`, `drop_share`,
+    `leaves_alone` and `grouped`.
 
     Examples
     --------
@@ -119,6 +122,7 @@ class Rewirer(Wrapper):
     captures = False
     replaces_step = False
     keeps_regrown = False
+    gradient_decay = 1.0
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -145,14 +149,18 @@ class Rewirer(Wrapper):
         self.average = at_least_one("average", average)
         self.drop_fraction, self.decay = share_or_function("drop_fraction", drop_fraction), decay
         drop_share(0, 0.5, None, decay)
-        self._dense = [one.edge_set.num_edges >= one.edge_set.num_admissible for one in self.values]
+        self._dense = [self.leaves_alone(one.edge_set) for one in self.values]
         self.group = group
-        self._groups = groups_of(self.edge_sets, group, self._dense)
+        self._groups = self.grouped()
+        if self.captures:
+            check_scales(self.values, self._groups)
         self.ranks = Ranks(model)
+        if self.ranks.size > 1:
+            check_room(self.values, self._groups)
         self.seed = self.ranks.shared(root_seed(seed))
         self.generator = torch_stream(self.seed)
         self.steps, self.edited, self.log = 0, False, EditLog()
-        self._capture = Capture([self.values[i] for one in self._groups for i in one.members])
+        self._capture = self._new_capture()
         follow(model, optimizer)
         self._listen_ahead()
 
@@ -186,6 +194,14 @@ class Rewirer(Wrapper):
         rows = lowest(joined, int(share * len(joined)))
         return split_rows(rows, [len(score) for score in scores])
 
+    def leaves_alone(self, edges: EdgeSet) -> bool:
+        """Return whether an edge set is never edited; here one that is dense when the optimizer is made."""
+        return edges.num_edges >= edges.num_admissible
+
+    def grouped(self) -> list[Group]:
+        """Return the edge sets that share a budget, as `group` says."""
+        return groups_of(self.edge_sets, self.group, self._dense)
+
     def budget(self, step: int) -> int:
         """Return the number of edges of the model at `step`; an edit grows as many as it drops."""
         return sum(edges.num_edges for edges in self.edge_sets)
@@ -197,17 +213,29 @@ class Rewirer(Wrapper):
         ------
         EditRefusedError
             If no backward was captured: the class has to set `captures = True`.
+        UnsupportedOperationError
+            If the edge set is that of a PyTorch module, which has dense gradients.
         """
-        return self._capture.factors(values)
+        return [(step[0], step[1]) if len(step) == 2 else values.factors() for step in self._capture.captured(values)]
+
+    def pair_gradients(self, values: EdgeValues) -> PairGradients:
+        """Return the captured gradients of all pairs, summed over processes, scaled as `scale` says; raises as above.
+
+        They are computed where they are asked for: of some pairs, into some targets, or the best of the free pairs.
+        """
+        return gradients_of(self._capture.captured(values), self.scale(values), self.ranks.sum)
 
     def scale(self, values: EdgeValues) -> Literal["none", "rms"]:
-        """Return "rms" where gradients of a pair (u, v) are to be divided by the RMS of dZ_v, else "none"."""
+        """Return "rms" where gradients of a pair (u, v) are to be divided by the RMS of dZ_v, else "none".
+
+        Where dZ is not known, in PyTorch's modules, it is the RMS over the sources of the gradients into v.
+        """
         at = self._position(values)
         return "rms" if any(group.scaled and at in group.members for group in self._groups) else "none"
 
     def gradients(self, values: EdgeValues, u: Index, v: Index) -> Tensor:
         """Return the captured gradient (C,) of the pairs (u, v), edges or not, scaled as `scale` says."""
-        return pair_scores(self.factors(values), u, v, scale=self.scale(values), reduce_block=self.ranks.sum)
+        return self.pair_gradients(values).at(u, v)
 
     # -- what one can ask ---------------------------------------------------------------------------------------
 
@@ -219,8 +247,9 @@ class Rewirer(Wrapper):
     @property
     def history(self) -> History:
         """The edits made here, oldest first, each with its step; undone ones are gone."""
-        mine = [edit for edges in self.edge_sets for edit in edges.history if edit.reason == type(self).__name__]
-        return History(sorted(mine, key=lambda edit: edit.transaction))
+        name = type(self).__name__
+        mine = [(edit for edit in edges.history if edit.reason == name) for edges in self.edge_sets]
+        return History(heapq.merge(*mine, key=lambda edit: edit.transaction))
 
     def edits_at(self, step: int) -> bool:
         """Return whether `step`, counted from 1, edits edges."""
@@ -274,6 +303,7 @@ class Rewirer(Wrapper):
             "generator": self.generator.get_state(),
             "schedule": {name: getattr(self, name) for name in self._schedule()},
             "dense": list(self._dense),
+            "capacities": [one.capacity for one in self.values],
             "captured": self._capture.state(),
             "log": list(self.log),
         }
@@ -291,15 +321,18 @@ class Rewirer(Wrapper):
         if rewire is None or rewire["algorithm"] != type(self).__name__:
             found = "a plain optimizer" if rewire is None else rewire["algorithm"]
             raise ArgumentError(f"state_dict: expected the state of a {type(self).__name__}, got that of {found}")
+        for one, capacity in zip(self.values, rewire["capacities"], strict=True):
+            # The wrapped optimizer's state is as long as the parameter was, room for edges included.
+            one.resize(capacity)
         self.optimizer.load_state_dict({key: entry for key, entry in state_dict.items() if key != "rewire"})
         self.steps, self.edited, self.seed = rewire["steps"], rewire["edited"], rewire["seed"]
         self.generator.set_state(rewire["generator"].cpu())
         for name, entry in rewire["schedule"].items():
             setattr(self, name, entry)
         self._dense = list(rewire["dense"])
-        self._groups = groups_of(self.edge_sets, self.group, self._dense)
+        self._groups = self.grouped()
         self._capture.stop()
-        self._capture = Capture([self.values[i] for one in self._groups for i in one.members])
+        self._capture = self._new_capture()
         self._capture.load(rewire["captured"])
         self.log = EditLog(rewire["log"])
         self._listen_ahead()
@@ -311,6 +344,11 @@ class Rewirer(Wrapper):
         changes: dict[int, tuple[Pairs, Pairs]] = {}
         for group in self._groups:
             changes.update(zip(group.members, self._changes(group), strict=False))
+        self._commit(changes)
+        return True
+
+    def _commit(self, changes: Mapping[int, tuple[Pairs, Pairs]]) -> None:
+        """Make the edits, by the index of their edge set, as one transaction: all or none."""
         transaction, prepared = next_transaction(), {}
         for index, (drop, grow) in changes.items():
             if len(drop[0]) or len(grow[0]):
@@ -328,7 +366,6 @@ class Rewirer(Wrapper):
             rewired = [index for group in self._groups for index in group.members]
             edge_sets = [self.values[index].edge_set for index in rewired]
             self.log.add(self.steps, edge_sets, [done.get(index) for index in rewired])
-        return True
 
     def _changes(self, group: Group) -> list[tuple[Pairs, Pairs]]:
         """Return the pairs to drop and to grow of each member of a group; nothing where nothing changes."""
@@ -352,6 +389,9 @@ class Rewirer(Wrapper):
     def _grow_count(self, group: Group, dropped: Sequence[Index]) -> int:
         """Return how many edges a group grows after it dropped some rows: as many."""
         return sum(len(rows) for rows in dropped)
+
+    def _new_capture(self) -> Capture:
+        return Capture([self.values[i] for one in self._groups for i in one.members], self.gradient_decay)
 
     def _position(self, values: EdgeValues) -> int:
         return next(index for index, one in enumerate(self.values) if one is values)

@@ -18,7 +18,7 @@ from deepgraph.graph.arrays import Array
 from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.history import EdgeEdit
 
-__all__ = ["HELD", "Addresses", "EdgeValues", "edge_values", "follow", "put"]
+__all__ = ["HELD", "Addresses", "EdgeValues", "edge_values", "follow", "give", "put"]
 
 HELD = "edge_weights"
 """Attribute of a module that was given edge sets by `sparsify`: holds the values of its weights."""
@@ -195,16 +195,7 @@ class EdgeValues:
         if room == data.numel():
             data.copy_(fresh)
         else:
-            self._reallocate(fresh)
-
-    def _reallocate(self, fresh: Tensor) -> None:
-        """Give the parameter a tensor of another length."""
-        # autograd remembers the length for as long as any result of the parameter is alive; it forgets it only where
-        # the dtype changes, so the parameter passes through another one.
-        other = torch.float64 if fresh.dtype == torch.float32 else torch.float32
-        self.parameter.grad = None
-        self.parameter.data = fresh.new_empty(0, dtype=other)
-        self.parameter.data = fresh
+            give(self.parameter, fresh)
 
     def _follow_dense(self, edit: EdgeEdit, grown: Tensor) -> None:
         dropped, new = self._dense_rows(edit)
@@ -234,6 +225,10 @@ class EdgeValues:
         if all(ref() is not optimizer for ref in self.optimizers):
             self.optimizers.append(weakref.ref(optimizer))
 
+    def followers(self) -> list[Any]:
+        """Return the optimizers that follow the edits and are alive."""
+        return [found for ref in self.optimizers if (found := ref()) is not None]
+
     def _alive(self) -> list[Any]:
         found = [(ref, ref()) for ref in self.optimizers]
         self.optimizers = [ref for ref, optimizer in found if optimizer is not None]
@@ -252,7 +247,7 @@ class EdgeValues:
                 num_before=self.edge_set.num_edges,
             )
             same = np.arange(self.edge_set.num_edges)
-            self._reallocate(_gathered(self.parameter.data, as_tensor(same), edges))
+            give(self.parameter, _gathered(self.parameter.data, as_tensor(same), edges))
             for optimizer in self._alive():
                 state = optimizer.state[self.parameter]
                 optimizer.state[self.parameter] = {k: self._moved(e, nothing, same, old) for k, e in state.items()}
@@ -262,12 +257,22 @@ class EdgeValues:
         if self.addresses is None and self.parameter.numel() > self.edge_set.num_edges:
             self.check_idle("give room back")
             count, old = self.edge_set.num_edges, self.parameter.shape
-            self._reallocate(self.parameter.data[:count].clone())
+            give(self.parameter, self.parameter.data[:count].clone())
             for optimizer in self._alive():
                 state = optimizer.state[self.parameter]
                 for key, entry in state.items():
                     if isinstance(entry, Tensor) and entry.shape == old:
                         state[key] = entry[:count].clone()
+
+    def readdress(self, addresses: Addresses) -> None:
+        """Take other places of the pairs in the dense tensor; moving the entries is the caller's part."""
+        self.addresses, self._index = addresses, None
+
+    def resize(self, capacity: int) -> None:
+        """Give the parameter room for exactly `capacity` edges, at least for those that there are."""
+        if self.addresses is None and self.parameter.numel() != capacity:
+            self.compact()
+            self.reserve(capacity)
 
     def pending(self) -> bool:
         """Return whether a forward waits for its backward, during which edits are refused."""
@@ -340,12 +345,22 @@ def _gathered(data: Tensor, gather: Tensor, room: int) -> Tensor:
     return fresh
 
 
+def give(parameter: nn.Parameter, fresh: Tensor) -> None:
+    """Give a parameter a tensor of another shape; its gradient is dropped."""
+    # autograd remembers the shape for as long as any result of the parameter is alive; it forgets it only where the
+    # dtype changes, so the parameter passes through another one.
+    other = torch.float64 if fresh.dtype == torch.float32 else torch.float32
+    parameter.grad = None
+    parameter.data = fresh.new_empty(0, dtype=other)
+    parameter.data = fresh
+
+
 def put(tensor: Tensor, index: Tensor, values: Tensor | float) -> None:
     """Write elements of a tensor of any memory format, given by their places (K,) in row-major order."""
     if tensor.is_contiguous():
         tensor.view(-1)[index] = values
     else:
-        tensor[torch.unravel_index(index, tensor.shape)] = values  # type: ignore[no-untyped-call]
+        tensor[torch.unravel_index(index, tensor.shape)] = values
 
 
 def edge_values(model: nn.Module) -> list[EdgeValues]:

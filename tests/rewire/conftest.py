@@ -15,6 +15,6 @@ def storage(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(params=["static", "set", "rigl", "deepr"])
+@pytest.fixture(params=["static", "set", "rigl", "deepr", "snfs", "cht", "chts"])
 def algorithm(request: pytest.FixtureRequest) -> str:
     return str(request.param)

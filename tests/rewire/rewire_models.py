@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from deepgraph.graph import CachedLayeredGraph
-from deepgraph.rewire import DEEPR, SET, Rewirer, RigL, Static
-from deepgraph.sparse import MaskedDeepDAN, MaskedDeepFFN
+from deepgraph.rewire import CHT, DEEPR, GMP, SET, SNFS, CHTs, Rewirer, RigL, SoftDEEPR, Static
+from deepgraph.sparse import MaskedDeepDAN, MaskedDeepFFN, edge_values
 
 INPUTS, OUTPUTS, BATCH = 6, 4, 16
 
@@ -23,6 +23,10 @@ OPTIMIZERS: dict[str, Callable[[nn.Module], torch.optim.Optimizer]] = {
     "adamw": lambda m: torch.optim.AdamW(m.parameters(), lr=0.02, weight_decay=0.1, foreach=False),
     "rmsprop": lambda m: torch.optim.RMSprop(m.parameters(), lr=0.01, momentum=0.5, centered=True),
 }
+
+ALGORITHMS: dict[str, Any] = {
+    "static": Static, "set": SET, "rigl": RigL, "snfs": SNFS, "gmp": GMP, "cht": CHT, "chts": CHTs,
+}  # fmt: skip
 
 
 def layered_dag(
@@ -51,11 +55,15 @@ def make_model(kind: str, storage: str, seed: int = 0, dtype: torch.dtype = torc
 
 
 def make_rewirer(name: str, model: nn.Module, optimizer: str = "sgd", seed: int | None = 0, **options: Any) -> Rewirer:
-    """Return a rewirer that edits every second step, or at every step for DEEPR."""
+    """Return a rewirer that edits every second step, or at every step for DEEPR and SoftDEEPR."""
+    if name == "softdeepr":
+        return SoftDEEPR(model, lr=0.05, l1=0.01, temperature=1e-2, seed=seed, **options)
     if name == "deepr":
         return DEEPR(model, lr=0.05, l1=0.05, temperature=1e-4, seed=seed, **options)
     options = {"every": 2, "until": 40, "drop_fraction": 0.3, "seed": seed, **options}
-    return {"static": Static, "set": SET, "rigl": RigL}[name](model, OPTIMIZERS[optimizer](model), **options)
+    if name == "gmp":
+        options = {"density": 0.1, **{key: options[key] for key in options if key != "drop_fraction"}}
+    return ALGORITHMS[name](model, OPTIMIZERS[optimizer](model), **options)
 
 
 def batch(step: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
@@ -78,4 +86,5 @@ def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: range | int
 
 def pairs_of(model: nn.Module) -> list[set[tuple[int, int]]]:
     """Return the edges of each edge set as sets of pairs."""
-    return [set(zip(*(side.tolist() for side in edges.pairs()), strict=True)) for edges in model.edge_sets]
+    sets = [one.edge_set for one in edge_values(model)]
+    return [set(zip(*(side.tolist() for side in edges.pairs()), strict=True)) for edges in sets]

@@ -51,7 +51,8 @@ def step_before_edit(algorithm: str, kind: str, storage: str, optimizer: str) ->
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "optimizer"), [*itertools.product(["static", "set", "rigl"], OPTIMIZERS), ("deepr", "sgd")]
+    ("algorithm", "optimizer"),
+    [*itertools.product(["static", "set", "rigl"], OPTIMIZERS), ("deepr", "sgd"), ("snfs", "adamw"), ("cht", "sgd")],
 )
 def test_survivors_keep_weight_and_state_and_the_grown_start_at_zero_state(
     algorithm: str, kind: str, storage: str, optimizer: str
@@ -65,7 +66,7 @@ def test_survivors_keep_weight_and_state_and_the_grown_start_at_zero_state(
         plain.load_state_dict(copy.deepcopy(rewirer.optimizer.state_dict()))
     before = by_pair(model, rewirer)
     train(model, rewirer, range(3, 4))
-    if algorithm == "set":
+    if algorithm in ("set", "snfs", "cht"):
         x, y = batch(3)
         plain.zero_grad()
         (twin(x) - y).square().mean().backward()
@@ -89,7 +90,7 @@ def test_survivors_keep_weight_and_state_and_the_grown_start_at_zero_state(
             if pair in grown:
                 assert abs(state.pop("weight")) == (pytest.approx(1e-12) if algorithm == "deepr" else 0.0)
                 assert all(entry == 0 for entry in state.values())
-            elif algorithm in ("set", "rigl"):
+            elif algorithm not in ("deepr", "static"):
                 assert state == old[pair], (pair, state, old[pair])
 
 
@@ -99,11 +100,12 @@ def test_budget_is_met_and_the_graph_stays_a_dag(algorithm: str, kind: str, stor
     sizes = [edges.num_edges for edges in model.edge_sets]
     for step in range(12):
         train(model, rewirer, range(step, step + 1))
-        assert [edges.num_edges for edges in model.edge_sets] == sizes
-        assert sum(sizes) == rewirer.budget(step)
+        if algorithm != "snfs":  # which moves edges between sets
+            assert [edges.num_edges for edges in model.edge_sets] == sizes
+        assert model.num_edges == sum(sizes) == rewirer.budget(step)
         assert nx.is_directed_acyclic_graph(nx.DiGraph(model.graph))
     changed = [row["step"] for row in rewirer.log]
-    if algorithm in ("set", "rigl"):
+    if algorithm not in ("static", "deepr"):
         assert changed == [2, 4, 6, 8, 10, 12]
     elif algorithm == "static":
         assert changed == []
@@ -177,7 +179,11 @@ def test_groups_keep_their_budget(kind: str, storage: str, group: str) -> None:
 
 
 @settings(max_examples=40)
-@given(seed=st.integers(0, 10**6), algorithm=st.sampled_from(["set", "rigl", "deepr"]), masked=st.booleans())
+@given(
+    seed=st.integers(0, 10**6),
+    algorithm=st.sampled_from(["set", "rigl", "deepr", "snfs", "cht", "chts"]),
+    masked=st.booleans(),
+)
 def test_any_dag(seed: int, algorithm: str, masked: bool) -> None:
     """Random DAGs, down to no edges at all: budget, stages, inputs, and the outputs of a rebuilt one."""
     rng = np.random.default_rng(seed)

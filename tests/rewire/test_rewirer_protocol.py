@@ -165,6 +165,21 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     assert resumed.log == rewirer.log
 
 
+def test_a_resumed_run_has_the_room_that_edge_sets_had() -> None:
+    """With one budget for all layers their sizes shift; optimizer state is as long as the room was."""
+    model = make_model("ffn", "csr")
+    rewirer = make_rewirer("rigl", model, "adamw", group="graph")
+    train(model, rewirer, 6)
+    again = make_model("ffn", "csr")
+    again.load_state_dict(model.state_dict())
+    resumed = make_rewirer("rigl", again, "adamw", group="graph")
+    resumed.load_state_dict(copy.deepcopy(rewirer.state_dict()))
+    assert [one.capacity for one in edge_values(model)] == [one.capacity for one in edge_values(again)]
+    for each in ((model, rewirer), (again, resumed)):
+        train(*each, range(6, 12))
+    assert weights_of(model) == weights_of(again)
+
+
 def test_a_deep_copy_goes_on_by_itself(algorithm: str, storage: str) -> None:
     model = make_model("graph", storage)
     rewirer = make_rewirer(algorithm, model, "adamw")

@@ -1,0 +1,274 @@
+"""`CHT` and `CHTs`: growing by link prediction on the network itself, without gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.sparse import csr_array
+from torch import nn
+
+from deepgraph.errors import ArgumentError
+from deepgraph.kernels.growth import AbsentPairs
+from deepgraph.rewire.candidates import best, lowest, split_rows
+from deepgraph.rewire.groups import Grouping
+from deepgraph.rewire.growth import Scored, ScoredGrowth
+from deepgraph.rewire.rewirer import Rewirer
+from deepgraph.rewire.schedule import Decay
+from deepgraph.sparse.randomness import Seed
+from deepgraph.sparse.values import EdgeValues
+
+__all__ = ["CHT", "CHTs", "LinkGrowth", "Predictor", "link_scores"]
+
+Index = npt.NDArray[np.int64]
+Scores = npt.NDArray[np.float64]
+BLOCK = 1 << 20
+"""Paths looked at together."""
+
+Predictor = Literal["CH3-L3n", "CH2-L3n", "CH3-L3p", "RA-L3"]
+
+
+def link_scores(src: Index, dst: Index, shape: tuple[int, int], predictor: Predictor = "CH3-L3n") -> Scores:
+    """Return the Cannistraci-Hebb score (R, C) of every pair of a bipartite network; of interest for absent ones.
+
+    Parameters
+    ----------
+    src, dst : (E,) int
+        Its links.
+    shape : (int, int)
+        R sources and C targets.
+    predictor : {"CH3-L3n", "CH2-L3n", "CH3-L3p", "RA-L3"}
+        By the nodes, or the paths, of length 3 between u and v.
+
+    Raises
+    ------
+    ArgumentError
+        If the predictor is none of these.
+
+    Notes
+    -----
+    With M the matrix of links, A = M M^T and deg its degrees, e_ij = max(deg_j - A_ij - 1, 0) where A_ij > 0 counts
+    the links of j that leave the local community. "CH3-L3n" weighs W = [A > 0] / (1 + e), "CH2-L3n" W = (A + [A > 0])
+    / (1 + e), for both sides, and scores W_R M + (W_C M^T)^T. "CH3-L3p" sums 1 / sqrt((1 + de_t) (1 + de_j)) over
+    paths u - t - j - v, "RA-L3" 1 / sqrt(d_t d_j), with d the degrees and de those links of t and j that run
+    neither to u or v nor between neighbours of u and neighbours of v. Memory: a few dense (R, C) matrices.
+
+    References
+    ----------
+    .. [1] Muscoloni, Abdelhamid, Cannistraci: Local-community network automata modelling based on length-three-paths
+       for prediction of complex network structures in protein interactomes, bioRxiv 346916 (2018).
+
+    Examples
+    --------
+    >>> float(link_scores(np.array([0, 0, 1]), np.array([0, 1, 1]), (2, 2))[1, 0])
+    2.0
+    """
+    if predictor not in get_args(Predictor):
+        raise ArgumentError(f"predictor: expected one of {get_args(Predictor)}, got {predictor!r}")
+    M = csr_array((np.ones(len(src)), (src, dst)), shape=shape)
+    if predictor in ("CH3-L3n", "CH2-L3n"):
+        sides = _community(M, predictor) @ M, (_community(M.T.tocsr(), predictor) @ M.T.tocsr()).T
+        return np.asarray((sides[0] + sides[1]).todense(), np.float64)
+    degree: tuple[Scores, Scores] = np.asarray(M.sum(1)).ravel(), np.asarray(M.sum(0)).ravel()
+    if predictor == "RA-L3":
+        weighted = csr_array((1 / np.sqrt(degree[0][src] * degree[1][dst]), (src, dst)), shape=shape)
+        return np.asarray((M @ weighted.T.tocsr() @ M).todense(), np.float64)
+    return _by_paths(M, degree[0], degree[1])
+
+
+def _community(M: csr_array, predictor: str) -> csr_array:
+    """Return the weights W (R, R) between the sources of M (R, C)."""
+    A = (M @ M.T).tocoo()
+    degree = np.asarray(M.sum(1)).ravel()
+    outside = np.maximum(degree[A.coords[1]] - A.data - 1, 0)
+    weight = (A.data + 1 if predictor == "CH2-L3n" else 1.0) / (1 + outside)
+    return csr_array((weight, A.coords), shape=A.shape)
+
+
+def _by_paths(M: csr_array, row_degree: Scores, column_degree: Scores) -> Scores:
+    """Return the CH3-L3p score (R, C), summed over all paths u - t - j - v, a block of them at a time."""
+    back = M.T.tocsr()
+    shared_rows, shared_columns = (M @ back).toarray(), (back @ M).toarray()
+    u, t = (side.astype(np.int64) for side in M.tocoo().coords)
+    at, j = _neighbours(back, t)
+    u, t = u[at], t[at]
+    scores = np.zeros(M.shape[0] * M.shape[1])
+    length = np.cumsum(np.diff(M.indptr)[j])
+    cuts = np.searchsorted(length, np.arange(BLOCK, length[-1] if len(length) else 0, BLOCK))
+    for part in np.split(np.arange(len(j)), cuts):
+        at, v = _neighbours(M, j[part])
+        source, through, back_at = u[part][at], t[part][at], j[part][at]
+        # 1 + de: the link to u or v is taken off, and 1 is added. Only absent pairs (u, v) have it >= 1 for sure.
+        out_t = np.maximum(column_degree[through] - shared_columns[through, v], 1)
+        out_j = np.maximum(row_degree[back_at] - shared_rows[back_at, source], 1)
+        scores += np.bincount(source * M.shape[1] + v, 1 / np.sqrt(out_t * out_j), minlength=len(scores))
+    return scores.reshape(M.shape)
+
+
+def _neighbours(M: csr_array, rows: Index) -> tuple[Index, Index]:
+    """Return for each of `rows` (K,) all its columns: `(position in rows, column)`."""
+    counts = np.diff(M.indptr)[rows]
+    at = np.repeat(np.arange(len(rows)), counts)
+    first = np.repeat(M.indptr[rows] - (np.cumsum(counts) - counts), counts)
+    return at, M.indices[first + np.arange(len(at))].astype(np.int64)
+
+
+class LinkGrowth(ScoredGrowth):
+    """The pairs that link prediction scores highest, or a sample in proportion to the scores.
+
+    Parameters
+    ----------
+    predictor : str
+        See `link_scores`.
+    soft : bool
+        Sample without replacement instead of taking the best.
+    """
+
+    def __init__(self, predictor: Predictor = "CH3-L3n", soft: bool = False) -> None:
+        if predictor not in get_args(Predictor):
+            raise ArgumentError(f"predictor: expected one of {get_args(Predictor)}, got {predictor!r}")
+        self.predictor, self.soft = predictor, soft
+
+    def best(self, rewirer: Rewirer, values: EdgeValues, free: AbsentPairs, count: int) -> Scored:
+        """Return `(u, v, score)`, each (count,), of the free pairs of one edge set; ties are drawn at random."""
+        shape = free.num_sources, free.num_targets
+        scores = link_scores(free.src, free.dst, shape, self.predictor)
+        u, v = free.take(np.arange(free.count))
+        drawn = torch.rand(free.count, generator=rewirer.generator, dtype=torch.float64).numpy()
+        found = scores[u, v]
+        if self.soft:
+            # Adding Gumbel noise to logarithms and taking the best samples in proportion to the numbers.
+            with np.errstate(divide="ignore"):
+                found = np.log(np.maximum(found, 1e-30)) - np.log(-np.log(drawn))
+        rows = best(found, np.argsort(np.argsort(drawn, kind="stable"), kind="stable"), count)
+        return u[rows], v[rows], found[rows]
+
+
+class CHT(Rewirer):
+    """Cannistraci-Hebb training: drop the smallest |w|, grow the links that the network's own topology predicts.
+
+    Parameters
+    ----------
+    model, optimizer, every, until, drop_fraction, decay, group, seed
+        As for `Rewirer`; `drop_fraction` is the paper's zeta, `group` "set" or "graph".
+    predictor : {"CH3-L3p", "CH3-L3n", "CH2-L3n", "RA-L3"}
+        See `link_scores`.
+
+    Raises
+    ------
+    ArgumentError, DtypeError
+        As `Rewirer`, and if `predictor` or `group` is not valid.
+
+    Notes
+    -----
+    Zhang et al. 2024 [1]_: an edit follows the optimizer's step; the share zeta of the smallest |w| of an edge set goes
+    and the absent links with the highest score on what is left come, with weight 0. No gradient of an absent edge is
+    needed. Scores take dense matrices of an edge set's size.
+
+    Differs from the paper: neurons that lost all links on one side keep the others, where the authors remove them
+    first; equal scores are drawn at random; growth starts at the model's topology, not at a correlated one. On a DAG
+    the network is the bipartite one of its nodes as sources and as targets.
+
+    References
+    ----------
+    .. [1] Zhang, Zhao, Wu, Muscoloni, Cannistraci: Epitopological learning and Cannistraci-Hebb network shape
+       intelligence brain-inspired theory for ultra-sparse advantage in deep learning, ICLR 2024.
+
+    Examples
+    --------
+    >>> import deepgraph as dg
+    >>> model = dg.MaskedDeepFFN(6, 3, [8], density=0.25, seed=0)
+    >>> optimizer = CHT(model, torch.optim.SGD(model.parameters(), lr=0.1), every=1, seed=0)
+    >>> model(torch.ones(5, 6)).square().sum().backward()
+    >>> optimizer.step()
+    >>> optimizer.edited, model.num_edges
+    (True, 18)
+    """
+
+    soft = False
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        every: int = 100,
+        until: int | None = None,
+        drop_fraction: float | Callable[[int], float] = 0.3,
+        decay: Decay = "constant",
+        group: Grouping = "set",
+        predictor: Predictor = "CH3-L3p",
+        seed: Seed = None,
+    ) -> None:
+        if group not in ("set", "graph"):
+            raise ArgumentError(f"group: expected 'set' or 'graph', got {group!r}")
+        self.growth = LinkGrowth(predictor, self.soft)
+        super().__init__(
+            model, optimizer, every=every, until=until, drop_fraction=drop_fraction, decay=decay, group=group, seed=seed
+        )
+
+
+class CHTs(CHT):
+    """Cannistraci-Hebb training, soft: links are dropped and grown by chance, in proportion to 1 / |w| and to scores.
+
+    Parameters
+    ----------
+    model, optimizer, every, until, drop_fraction, decay, group, seed
+        As for `CHT`.
+    predictor : {"CH2-L3n", "CH3-L3n", "CH3-L3p", "RA-L3"}
+        See `link_scores`; node-based ones scale to large layers.
+
+    Raises
+    ------
+    ArgumentError, DtypeError
+        As `CHT`.
+
+    Notes
+    -----
+    Zhang et al. 2025 [1]_: links to drop and to grow are sampled without replacement.
+
+    Differs from the paper: as `CHT`; the temperature of the sampling is 1 throughout, and density stays as it is.
+
+    References
+    ----------
+    .. [1] Zhang, Zhao, Liao, Wu, Liu, Cannistraci: Brain network science modelling of sparse neural networks enables
+       Transformers and LLMs to perform as fully connected, 2025, arXiv 2501.19107.
+
+    Examples
+    --------
+    >>> import deepgraph as dg
+    >>> model = dg.MaskedDeepFFN(6, 3, [8], density=0.25, seed=0)
+    >>> CHTs(model, torch.optim.SGD(model.parameters(), lr=0.1), every=5, seed=0).growth.predictor
+    'CH2-L3n'
+    """
+
+    soft = True
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        every: int = 100,
+        until: int | None = None,
+        drop_fraction: float | Callable[[int], float] = 0.3,
+        decay: Decay = "constant",
+        group: Grouping = "set",
+        predictor: Predictor = "CH2-L3n",
+        seed: Seed = None,
+    ) -> None:
+        super().__init__(
+            model, optimizer, every=every, until=until, drop_fraction=drop_fraction, decay=decay, group=group,
+            predictor=predictor, seed=seed,
+        )  # fmt: skip
+
+    def choose_drop(self, values: Sequence[EdgeValues], share: float) -> list[Index]:
+        """Return rows to drop of each edge set, sampled without replacement in proportion to 1 / |w|."""
+        scores = np.concatenate([self._drop_scores(one) for one in values])
+        drawn = torch.rand(len(scores), generator=self.generator, dtype=torch.float64).numpy()
+        # The smallest |w| * Exp(1) are such a sample (Efraimidis and Spirakis 2006).
+        rows = lowest(-np.log1p(-drawn) * scores, int(share * len(scores)))
+        return split_rows(rows, [one.edge_set.num_edges for one in values])

@@ -1,0 +1,134 @@
+"""Gradients of all pairs of an edge set, edges or not: from factors of our modules, or dense ones of PyTorch's."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from deepgraph.kernels.growth import AbsentPairs, best_absent, pair_scores
+from deepgraph.kernels.products import product
+from deepgraph.rewire.candidates import best
+
+__all__ = ["DenseGradients", "FactorGradients", "PairGradients", "gradients_of"]
+
+Index = npt.NDArray[np.int64]
+Scored = tuple[Index, Index, npt.NDArray[np.float64]]
+Scale = Literal["none", "rms"]
+Sum = Callable[[Tensor], Any] | None
+
+
+class PairGradients(ABC):
+    """The gradient of the loss for the weight of every pair (u, v) of one edge set, summed over processes."""
+
+    @abstractmethod
+    def at(self, u: Index, v: Index) -> Tensor:
+        """Return the gradients (P,) of pairs, signed and scaled."""
+
+    @abstractmethod
+    def into(self, targets: Index) -> Tensor:
+        """Return the gradients (R, T), signed and not scaled, of all sources with a few targets (T,)."""
+
+    @abstractmethod
+    def best(self, free: AbsentPairs, count: int) -> Scored:
+        """Return `(u, v, |gradient|)`, each (count,), of the free pairs of the largest scaled gradient, best first."""
+
+
+class FactorGradients(PairGradients):
+    """Gradients `(A[u] * dZ[v]).sum()` from captured factors; no matrix of all pairs is ever made.
+
+    Parameters
+    ----------
+    factors : sequence of (A (R, B), dZ (C, B))
+        One for each step; their gradients add up.
+    scale : {"none", "rms"}
+        "rms" divides by the root mean square of dZ_v over the samples.
+    add_up : callable or None
+        Sums a tensor over processes in place.
+    """
+
+    def __init__(self, factors: Sequence[tuple[Tensor, Tensor]], scale: Scale, add_up: Sum) -> None:
+        self.factors, self.scale, self.add_up = list(factors), scale, add_up
+
+    def at(self, u: Index, v: Index) -> Tensor:
+        """Return the gradients (P,) of pairs; see `PairGradients`."""
+        return pair_scores(self.factors, u, v, scale=self.scale, reduce_block=self.add_up)
+
+    def into(self, targets: Index) -> Tensor:
+        """Return the gradients (R, T) of all sources with a few targets; see `PairGradients`."""
+        rows = torch.from_numpy(targets)
+        products = torch.stack([product(A, dZ[rows.to(dZ.device)].T) for A, dZ in self.factors]).sum(0)
+        if self.add_up is not None:
+            self.add_up(products)
+        return products
+
+    def best(self, free: AbsentPairs, count: int) -> Scored:
+        """Return the best free pairs; see `PairGradients`."""
+        return best_absent(free, self.factors, count, scale=self.scale, reduce_block=self.add_up)
+
+
+class DenseGradients(PairGradients):
+    """Gradients of a dense weight, as its backward computes them anyway.
+
+    Parameters
+    ----------
+    dense : sequence of (R, C) Tensor
+        One for each step; they add up.
+    scale : {"none", "rms"}
+        "rms" divides by the root mean square over the sources of the gradients into v: dZ_v is not known here.
+    add_up : callable or None
+        Sums a tensor over processes in place.
+    """
+
+    def __init__(self, dense: Sequence[Tensor], scale: Scale, add_up: Sum) -> None:
+        self.dense = torch.stack(list(dense)).sum(0)
+        if add_up is not None:
+            add_up(self.dense)
+        self.scaled = self.dense
+        if scale == "rms":
+            rms = self.dense.square().mean(0).sqrt()
+            self.scaled = self.dense * torch.where(rms > 0, 1 / rms, 0.0)
+
+    def at(self, u: Index, v: Index) -> Tensor:
+        """Return the gradients (P,) of pairs; see `PairGradients`."""
+        return self.scaled[tuple(torch.from_numpy(np.asarray(side, np.int64)) for side in (u, v))]
+
+    def into(self, targets: Index) -> Tensor:
+        """Return the gradients (R, T) of all sources with a few targets; see `PairGradients`."""
+        return self.dense[:, torch.from_numpy(targets)]
+
+    def best(self, free: AbsentPairs, count: int) -> Scored:
+        """Return the best free pairs; see `PairGradients`."""
+        free.check(count)
+        score = self.scaled.abs()
+        score[torch.from_numpy(free.src), torch.from_numpy(free.dst)] = -1
+        flat = score.reshape(-1)
+        if 0 < count < len(flat):
+            limit = flat.topk(count, sorted=False).values.min()
+            keys = (flat >= limit).nonzero().squeeze(1)
+        else:
+            keys = torch.arange(len(flat), device=flat.device)
+        found, places = flat[keys].cpu().numpy().astype(np.float64), keys.cpu().numpy()
+        rows = best(found, places, count)
+        u, v = np.divmod(places[rows], score.shape[1])
+        return u, v, found[rows]
+
+
+def gradients_of(captured: Sequence[tuple[Tensor, ...]], scale: Scale, add_up: Sum) -> PairGradients:
+    """Return the gradients that captured steps say, each step (A (R, B), dZ (C, B)) or (G (R, C),).
+
+    Examples
+    --------
+    >>> a, dz = torch.tensor([[1.0], [3.0]]), torch.tensor([[1.0], [-2.0]])
+    >>> pairs = np.array([0, 1]), np.array([1, 1])
+    >>> [gradients_of([part], "none", None).at(*pairs).tolist() for part in ((a, dz), (a @ dz.T,))]
+    [[-2.0, -6.0], [-2.0, -6.0]]
+    """
+    if len(captured[0]) == 1:
+        return DenseGradients([step[0] for step in captured], scale, add_up)
+    return FactorGradients([(step[0], step[1]) for step in captured], scale, add_up)

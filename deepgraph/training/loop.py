@@ -1,0 +1,307 @@
+"""`fit`: a small training loop, for those who do not want to write one."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from deepgraph.errors import ArgumentError, DtypeError, ShapeError
+from deepgraph.sparse.randomness import Seed, root_seed, torch_stream
+from deepgraph.sparse.values import edge_values
+from deepgraph.training.callbacks import Callback, Run
+from deepgraph.training.history import History
+
+__all__ = ["accuracy", "fit"]
+
+Metric = Callable[[Tensor, Tensor], Any]
+Data = Any
+
+
+class Shuffled:
+    """Batches of tensors in a new random order every time; what `fit` makes of a pair of tensors.
+
+    Parameters
+    ----------
+    x, y : Tensor
+        Of one length.
+    batch_size : int
+        At least 1; the last batch may be smaller.
+    generator : torch.Generator or None
+        None keeps the order.
+    """
+
+    def __init__(self, x: Tensor, y: Tensor, batch_size: int, generator: torch.Generator | None) -> None:
+        if len(x) != len(y) or len(x) == 0:
+            raise ShapeError(f"data: expected x and y of one length, at least 1, got {len(x)} and {len(y)}")
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise ArgumentError(f"batch_size: expected an integer >= 1, got {batch_size!r}")
+        self.x, self.y, self.batch_size, self.generator = x, y, batch_size, generator
+
+    def __len__(self) -> int:
+        return -(-len(self.x) // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        count = len(self.x)
+        order = torch.arange(count) if self.generator is None else torch.randperm(count, generator=self.generator)
+        for start in range(0, count, self.batch_size):
+            rows = order[start : start + self.batch_size].to(self.x.device)
+            yield self.x[rows], self.y[rows]
+
+
+def accuracy(output: Tensor, y: Tensor) -> float:
+    """Return the share of samples, in [0, 1], whose largest output (B, C) is that of the class y (B,).
+
+    Examples
+    --------
+    >>> accuracy(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1]))
+    0.5
+    """
+    return float((output.argmax(1) == y).double().mean())
+
+
+def fit(
+    model: nn.Module,
+    data: Data,
+    *,
+    optimizer: torch.optim.Optimizer | Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None = None,
+    loss: Callable[[Any, Any], Tensor] = torch.nn.functional.cross_entropy,
+    epochs: int = 10,
+    validation: Data = None,
+    metrics: Mapping[str, Metric] | None = None,
+    callbacks: Sequence[Callback | Callable[[Run], Any]] = (),
+    scheduler: Any = None,
+    batch_size: int = 100,
+    progress: bool = True,
+    seed: Seed = None,
+) -> History:
+    """Return what was recorded of a training of `model`, in place, for some epochs.
+
+    Ctrl-C ends the training after the step that runs and returns what there is; pressed twice, at once.
+
+    Parameters
+    ----------
+    model : nn.Module
+    data : iterable of (x, y), such as a DataLoader, or a pair of tensors (x, y)
+        A pair is shuffled anew in every epoch, with `seed`, and cut into batches.
+    optimizer : torch.optim.Optimizer, callable or None
+        Rewirers are optimizers. A callable is given the parameters. None: Adam with learning rate 1e-3.
+    loss : callable
+        (outputs, y) -> scalar.
+    epochs : int
+        >= 1.
+    validation : like `data`, optional
+        Evaluated after every epoch, in eval mode, in its own order; columns begin with "val_".
+    metrics : mapping of str to callable, optional
+        (outputs, y) -> number, averaged over samples. None: "accuracy" where y are classes.
+    callbacks : sequence of Callback, or of functions of the `Run`
+        A function is called after every epoch; if it returns True, the training stops.
+    scheduler : learning rate scheduler, optional
+        Stepped after every epoch.
+    batch_size : int
+        For pairs of tensors.
+    progress : bool
+        Show a progress bar.
+    seed : int, Generator or None
+        For the order of a pair of tensors. None draws from torch's global generator.
+
+    Returns
+    -------
+    History
+        Columns epoch, loss, metrics, val_..., lr, seconds; and edges where the model has edge sets.
+
+    Raises
+    ------
+    DtypeError
+        If `model` is no nn.Module, or `optimizer` no optimizer.
+    ArgumentError, ShapeError
+        If `epochs` or `batch_size` is not valid, data are empty, or x and y differ in length.
+
+    Examples
+    --------
+    >>> import deepgraph as dg
+    >>> x = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
+    >>> model = dg.MaskedDeepFFN(4, 2, [8], density=0.5, seed=0)
+    >>> history = fit(model, (x, (x[:, 0] > 0).long()), epochs=3, batch_size=16, progress=False, seed=0)
+    >>> history.ended, len(history), history.last["edges"], bool(history["loss"][2] < history["loss"][0])
+    ('finished', 3, 24, True)
+    """
+    if not isinstance(model, nn.Module):
+        raise DtypeError(f"model: expected an nn.Module, got {type(model).__name__}")
+    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
+        raise ArgumentError(f"epochs: expected an integer >= 1, got {epochs!r}")
+    batches = _batches(data, batch_size, torch_stream(root_seed(seed)) if _is_pair(data) else None)
+    held_out = None if validation is None else _batches(validation, batch_size, None)
+    run = Run(model, _optimizer(model, optimizer))
+    listeners = [one if isinstance(one, Callback) else _Function(one) for one in callbacks]
+    training = model.training
+    stack = ExitStack()
+    pressed: list[int] = []
+    bar = tqdm(total=epochs, desc="fit", unit="epoch", disable=not progress)
+    try:
+        stack.enter_context(_listening_for_ctrl_c(pressed))
+        for one in listeners:
+            one.on_start(run)
+        while run.epoch < epochs and not run.stop:
+            start = time.perf_counter()
+            row: dict[str, Any] = {"epoch": run.epoch + 1}
+            means, run.history.ended = _train(run, batches, loss, metrics, listeners, pressed)
+            if run.history.ended != "running":
+                break
+            row.update(means)
+            if held_out is not None:
+                row.update({f"val_{name}": value for name, value in _evaluate(model, held_out, loss, metrics).items()})
+            row |= {"lr": run.optimizer.param_groups[0]["lr"], **_edges(model), "seconds": time.perf_counter() - start}
+            run.epoch += 1
+            run.history.append(row)
+            if scheduler is not None:
+                scheduler.step()
+            for one in listeners:
+                one.on_epoch(run)
+            bar.update()
+            bar.set_postfix_str(", ".join(f"{key} {row[key]:.4g}" for key in row if "loss" in key or "accuracy" in key))
+        if run.history.ended == "running":
+            run.history.ended = "stopped" if run.stop and run.epoch < epochs else "finished"
+    except KeyboardInterrupt:
+        run.history.ended = "interrupted"
+    finally:
+        stack.close()
+        bar.close()
+        model.train(training)
+        for one in listeners:
+            one.on_end(run)
+    return run.history
+
+
+@contextmanager
+def _listening_for_ctrl_c(pressed: list[int]) -> Iterator[None]:
+    """Append to `pressed` at the first Ctrl-C instead of raising anywhere, such as between the parts of an edit."""
+
+    def note(signum: int, frame: Any) -> None:
+        pressed.append(signum)
+        signal.signal(signal.SIGINT, before)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class _Function(Callback):
+    """A plain function as a callback."""
+
+    def __init__(self, function: Callable[[Run], Any]) -> None:
+        self.function = function
+
+    def on_epoch(self, run: Run) -> None:
+        """Call the function; stop if it returns True."""
+        if self.function(run) is True:
+            run.stop = True
+
+
+def _is_pair(data: Data) -> bool:
+    return isinstance(data, (tuple, list)) and len(data) == 2 and all(isinstance(side, Tensor) for side in data)
+
+
+def _batches(data: Data, batch_size: int, generator: torch.Generator | None) -> Iterable[tuple[Any, Any]]:
+    if _is_pair(data):
+        return Shuffled(data[0], data[1], batch_size, generator)
+    if isinstance(data, Iterator):
+        raise ArgumentError(
+            "data: expected batches that can be read again, such as a list or a DataLoader, got iterator"
+        )
+    found: Iterable[tuple[Any, Any]] = data
+    return found
+
+
+def _optimizer(model: nn.Module, given: Any) -> torch.optim.Optimizer:
+    found = torch.optim.Adam(model.parameters(), lr=1e-3) if given is None else given
+    if not isinstance(found, torch.optim.Optimizer) and callable(found):
+        found = found(model.parameters())
+    if not isinstance(found, torch.optim.Optimizer):
+        raise DtypeError(f"optimizer: expected a torch.optim.Optimizer, got {type(found).__name__}")
+    return found
+
+
+class _Means:
+    """Means over samples of a loss and of metrics."""
+
+    def __init__(self, metrics: Mapping[str, Metric] | None) -> None:
+        self.metrics = metrics
+        self.sums: dict[str, float] = {}
+        self.count = 0
+
+    def add(self, loss: float, output: Any, y: Any) -> None:
+        """Count a batch."""
+        size = len(y) if isinstance(y, (Tensor, Sequence)) and len(y) else 1
+        metrics = self.metrics
+        if metrics is None:
+            classes = isinstance(y, Tensor) and not y.dtype.is_floating_point and y.dim() == 1 and output.dim() == 2
+            metrics = {"accuracy": accuracy} if classes else {}
+        found = {"loss": loss, **{name: float(metric(output, y)) for name, metric in metrics.items()}}
+        for name, value in found.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value * size
+        self.count += size
+
+    def result(self) -> dict[str, float]:
+        """Return the means; ArgumentError where no batch came."""
+        if not self.count:
+            raise ArgumentError("data: expected at least one batch, got none")
+        return {name: total / self.count for name, total in self.sums.items()}
+
+
+def _train(
+    run: Run, batches: Iterable[Any], loss: Any, metrics: Mapping[str, Metric] | None, listeners: Sequence[Callback],
+    pressed: list[int],
+) -> tuple[dict[str, float], str]:  # fmt: skip
+    """Train for an epoch; return means of loss and metrics over its samples, before each step, and how it ended."""
+    means = _Means(metrics)
+    run.model.train()
+    for x, y in batches:
+        run.optimizer.zero_grad()
+        output = run.model(x)
+        value = loss(output, y)
+        if not math.isfinite(float(value.detach())):
+            return {}, "diverged"
+        value.backward()
+        run.optimizer.step()
+        run.step += 1
+        with torch.no_grad():
+            means.add(float(value.detach()), output, y)
+        # The graph of this batch must not be alive while the next one is computed.
+        del output, value
+        for one in listeners:
+            one.on_step(run)
+        if pressed:
+            return {}, "interrupted"
+    return means.result(), "running"
+
+
+@torch.no_grad()
+def _evaluate(
+    model: nn.Module, batches: Iterable[Any], loss: Any, metrics: Mapping[str, Metric] | None
+) -> dict[str, float]:
+    """Return means of loss and metrics over samples, in eval mode."""
+    means = _Means(metrics)
+    model.eval()
+    for x, y in batches:
+        output = model(x)
+        means.add(float(loss(output, y)), output, y)
+    return means.result()
+
+
+def _edges(model: nn.Module) -> dict[str, int]:
+    values = edge_values(model)
+    return {"edges": sum(one.edge_set.num_edges for one in values)} if values else {}
