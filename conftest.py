@@ -1,4 +1,4 @@
-"""Which files are collected for doctests: the compiled kernels are left out where there is no numba."""
+"""Which files are collected for doctests: no conftest, and no compiled kernels where there is no numba."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def files_that_need_numba() -> set[Path]:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave a file out if it needs numba and there is none."""
+    """Leave a file out if it needs numba and there is none, or is a conftest, which pytest loads by itself."""
+    if collection_path.name == "conftest.py":
+        return True
     there = find_spec("numba") is not None
     needs = collection_path in files_that_need_numba() or collection_path.name.startswith("numba_")
     return True if needs and not there else None

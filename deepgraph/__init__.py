@@ -12,79 +12,138 @@ if TYPE_CHECKING:
     from deepgraph import (
         analysis,
         checkpoint,
+        compat,
+        converter,
         dataset,
         errors,
         graph,
         kernels,
+        optim,
         plotting,
         priors,
+        pruning,
+        recurrent,
         rewire,
+        scalable,
         sparse,
+        supermask,
+        training,
         transform,
     )
-    from deepgraph.analysis import analyse, compare, features
-    from deepgraph.checkpoint import load, save
+    from deepgraph.analysis import Recorder, analyse, compare, does_topology_matter, features
+    from deepgraph.checkpoint import load, rng_state, save
     from deepgraph.errors import DeepGraphError
-    from deepgraph.graph import CachedLayeredGraph, EdgeEdit, EdgeSet, LayeredGraph
+    from deepgraph.graph import CachedLayeredGraph, EdgeEdit, EdgeSet, LabeledDAG, LayeredGraph
     from deepgraph.kernels import register_activation
+    from deepgraph.optim import SGD, Adam, AdamW, train_step
     from deepgraph.plotting import draw
     from deepgraph.priors import from_networkx
-    from deepgraph.rewire import DEEPR, SET, Rewirer, RigL, Static
-    from deepgraph.sparse import MaskedDeepDAN, MaskedDeepFFN, SparseLinear, follow
-    from deepgraph.transform import estimate, extract
+    from deepgraph.pruning import PruningStrategy, grow, prune
+    from deepgraph.rewire import CHT, DEEPR, GMP, SET, SNFS, CHTs, Replay, Rewirer, RigL, SoftDEEPR, Static, exploration
+    from deepgraph.sparse import (
+        DeepCellDAN,
+        MaskedDeepDAN,
+        MaskedDeepFFN,
+        MaskedLinearLayer,
+        SparseLayer,
+        SparseLinear,
+        follow,
+        sparsify,
+    )
+    from deepgraph.training import EarlyStopping, fit, table
+    from deepgraph.transform import apply_edits, compact, estimate, extract, rule
 
 __version__ = "0.1.0"
 
 _NAMES = {
-    "analysis": ("analyse", "compare", "features"),
-    "checkpoint": ("load", "save"),
-    "errors": ("DeepGraphError",),
-    "graph": ("CachedLayeredGraph", "EdgeEdit", "EdgeSet", "LayeredGraph"),
-    "kernels": ("register_activation",),
-    "plotting": ("draw",),
-    "priors": ("from_networkx",),
-    "rewire": ("DEEPR", "SET", "Rewirer", "RigL", "Static"),
-    "sparse": ("MaskedDeepDAN", "MaskedDeepFFN", "SparseLinear", "follow"),
-    "transform": ("estimate", "extract"),
+    "analysis": "Recorder analyse compare does_topology_matter features",
+    "checkpoint": "load rng_state save",
+    "errors": "DeepGraphError",
+    "graph": "CachedLayeredGraph EdgeEdit EdgeSet LabeledDAG LayeredGraph",
+    "kernels": "register_activation",
+    "optim": "SGD Adam AdamW train_step",
+    "plotting": "draw",
+    "priors": "from_networkx",
+    "pruning": "PruningStrategy grow prune",
+    "rewire": "CHT DEEPR GMP SET SNFS CHTs Replay Rewirer RigL SoftDEEPR Static exploration",
+    "sparse": "DeepCellDAN MaskedDeepDAN MaskedDeepFFN MaskedLinearLayer SparseLayer SparseLinear follow sparsify",
+    "training": "EarlyStopping fit table",
+    "transform": "apply_edits compact estimate extract rule",
 }
-_MODULES = {*_NAMES, "dataset"}
-_PUBLIC = {name: f"deepgraph.{module}" for module, names in _NAMES.items() for name in names}
+_MODULES = {*_NAMES, "compat", "converter", "dataset", "recurrent", "scalable", "supermask"}
+_PUBLIC = {name: f"deepgraph.{module}" for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
+    "CHT",
     "DEEPR",
+    "GMP",
     "SET",
+    "SGD",
+    "SNFS",
+    "Adam",
+    "AdamW",
+    "CHTs",
     "CachedLayeredGraph",
+    "DeepCellDAN",
     "DeepGraphError",
+    "EarlyStopping",
     "EdgeEdit",
     "EdgeSet",
+    "LabeledDAG",
     "LayeredGraph",
     "MaskedDeepDAN",
     "MaskedDeepFFN",
+    "MaskedLinearLayer",
+    "PruningStrategy",
+    "Recorder",
+    "Replay",
     "Rewirer",
     "RigL",
+    "SoftDEEPR",
+    "SparseLayer",
     "SparseLinear",
     "Static",
     "analyse",
     "analysis",
+    "apply_edits",
     "checkpoint",
+    "compact",
     "compare",
+    "compat",
+    "converter",
     "dataset",
+    "does_topology_matter",
     "draw",
     "errors",
     "estimate",
+    "exploration",
     "extract",
     "features",
+    "fit",
     "follow",
     "from_networkx",
     "graph",
+    "grow",
     "kernels",
     "load",
+    "optim",
     "plotting",
     "priors",
+    "prune",
+    "pruning",
+    "recurrent",
     "register_activation",
     "rewire",
+    "rng_state",
+    "rule",
     "save",
+    "scalable",
     "sparse",
+    "sparsify",
+    "supermask",
+    "table",
+    "train_step",
+    "training",
     "transform",
 ]
 

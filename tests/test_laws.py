@@ -22,7 +22,7 @@ from torch import nn
 import deepgraph as dg
 from deepgraph.sparse import edge_values
 
-relaxed = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+relaxed = settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 
 SHAPES = ("one node", "no edges", "one layer", "disconnected", "deep", "any")
 
@@ -160,6 +160,17 @@ def test_law_2_straight_after_an_edit_of_rigl(storage):
         optimizer.step()
         same_graph(dg.extract(model, x), model.graph.copy())
     assert len(model.graph.history)
+
+
+def test_law_2_of_a_sparsified_module_with_weights_of_zero():
+    torch.manual_seed(0)
+    model = dg.sparsify(nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)), 0.4, seed=0)
+    pairs = [{(int(u), int(v)) for u, v in zip(*one.edge_set.pairs(), strict=True)} for one in edge_values(model)]
+    for one in edge_values(model):
+        one.set_values(torch.zeros(one.edge_set.num_edges))
+    g = dg.extract(model, torch.randn(1, 6))
+    assert {(u, v - 6) for u, v in g.edges if v < 14} == pairs[0]
+    assert {(u - 6, v - 14) for u, v in g.edges if v >= 14} == pairs[1]
 
 
 # -- law 3: function round trip ---------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from deepgraph.errors import EdgeError, EditRefusedError
+from deepgraph.errors import ArgumentError, EdgeError, EditRefusedError
 from deepgraph.graph import arrays as ea
 from deepgraph.graph.arrays import Array
 from deepgraph.graph.columns import BoundColumn, Columns
@@ -220,6 +220,27 @@ class EdgeSet:
         """Append rows and columns without edges, up to `count` of each."""
         missing = np.full(count - self.num_sources, self.indptr[-1], np.int64)
         self.indptr, self.num_targets = np.concatenate([self.indptr, missing]), count
+        self.version += 1
+        self._transposed, self._src = None, None
+
+    def widen(
+        self, num_sources: int, num_targets: int, stage: Array | None = None, closed: Array | None = None
+    ) -> None:
+        """Append rows and columns without edges, up to so many; on a DAG with the stages of all nodes.
+
+        Raises
+        ------
+        ArgumentError
+            If the edge set has more already.
+        """
+        if num_sources < self.num_sources or num_targets < self.num_targets:
+            raise ArgumentError(
+                f"{self.name}: expected at least {self.num_sources} sources and {self.num_targets} targets, got "
+                f"{num_sources} and {num_targets}"
+            )
+        missing = np.full(num_sources - self.num_sources, self.indptr[-1], np.int64)
+        self.indptr, self.num_targets = np.concatenate([self.indptr, missing]), num_targets
+        self.stage, self.closed = stage, closed
         self.version += 1
         self._transposed, self._src = None, None
 

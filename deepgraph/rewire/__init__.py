@@ -8,6 +8,7 @@ from deepgraph.rewire.edit_log import EditLog
 from deepgraph.rewire.gmp import GMP
 from deepgraph.rewire.growth import GradientGrowth, Growth, RandomGrowth, ScoredGrowth
 from deepgraph.rewire.replay import Replay, exploration
+from deepgraph.rewire.rewireable import convert_from_deep_rewireable, convert_to_deep_rewireable, measure_sparsity
 from deepgraph.rewire.rewirer import Rewirer
 from deepgraph.rewire.rigl import RigL
 from deepgraph.rewire.schedule import drop_share
@@ -15,6 +16,10 @@ from deepgraph.rewire.set import SET
 from deepgraph.rewire.snfs import SNFS
 from deepgraph.rewire.soft_deepr import SoftDEEPR
 from deepgraph.rewire.static import Static
+from deepgraph.rewire.theta import SoftDEEPRWrapper
+
+convert = convert_to_deep_rewireable
+reconvert = convert_from_deep_rewireable
 
 __all__ = [
     "CHT",
@@ -32,8 +37,14 @@ __all__ = [
     "RigL",
     "ScoredGrowth",
     "SoftDEEPR",
+    "SoftDEEPRWrapper",
     "Static",
+    "convert",
+    "convert_from_deep_rewireable",
+    "convert_to_deep_rewireable",
     "drop_share",
     "exploration",
     "link_scores",
+    "measure_sparsity",
+    "reconvert",
 ]

@@ -20,6 +20,7 @@ from deepgraph.rewire.growth import RandomGrowth
 from deepgraph.rewire.langevin import Langevin
 from deepgraph.rewire.rewirer import Rewirer
 from deepgraph.rewire.signs import pair_signs
+from deepgraph.rewire.theta import ThetaDEEPR
 from deepgraph.sparse.randomness import Seed, root_seed
 from deepgraph.sparse.values import EdgeValues
 
@@ -95,6 +96,12 @@ class DEEPR(Rewirer):
     """
 
     growth = RandomGrowth()
+
+    def __new__(cls, model: Any = None, *args: Any, **options: Any) -> Any:
+        """Return the optimizer of parameters instead, where no model but an iterable of parameters is given."""
+        if model is None or isinstance(model, nn.Module):
+            return super().__new__(cls)
+        return ThetaDEEPR(model, *args, **options)
 
     def __init__(
         self,

@@ -17,6 +17,7 @@ from deepgraph.rewire.deepr import DEEPR, reborn
 from deepgraph.rewire.groups import Group
 from deepgraph.rewire.langevin import AUTHORS_NOISE
 from deepgraph.rewire.rewirer import Pairs
+from deepgraph.rewire.theta import ThetaSoftDEEPR
 from deepgraph.sparse.randomness import Seed, numpy_stream
 from deepgraph.sparse.values import EdgeValues
 
@@ -74,6 +75,12 @@ class SoftDEEPR(DEEPR):
     >>> optimizer.budget(20) == model.num_edges, optimizer.log[-1]["edges"] != 18
     (True, True)
     """
+
+    def __new__(cls, model: Any = None, *args: Any, **options: Any) -> Any:
+        """Return the optimizer of parameters instead, where no model but an iterable of parameters is given."""
+        if model is None or isinstance(model, nn.Module):
+            return super().__new__(cls)
+        return ThetaSoftDEEPR(model, *args, **options)
 
     def __init__(
         self,

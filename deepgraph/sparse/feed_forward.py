@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from deepgraph.errors import ShapeError
+from deepgraph.graph import CachedLayeredGraph
 from deepgraph.graph.arrays import Array
 from deepgraph.graph.node_table import NodeTable
 from deepgraph.kernels.activations import activation
@@ -182,3 +183,31 @@ class MaskedDeepFFN(GraphModule):
         table.columns.bound["bias"] = BiasColumn(n, targets)
         parts = [(layer, int(starts[k]), int(starts[k + 1])) for k, layer in enumerate(layers)]
         return table, parts, {"inputs": list(range(self.sizes[0])), "outputs": list(range(int(starts[-2]), n))}
+
+    def generate_structure(self, include_input: bool = False, include_output: bool = False) -> CachedLayeredGraph:
+        """Return a free copy of the graph, by default of its hidden neurons only.
+
+        Parameters
+        ----------
+        include_input, include_output : bool
+            Keep the input and the output neurons with their edges.
+
+        Returns
+        -------
+        CachedLayeredGraph
+            Labels are those of `graph`.
+
+        Examples
+        --------
+        >>> model = MaskedDeepFFN(4, 2, [3, 3], seed=0)
+        >>> model.generate_structure().number_of_edges(), model.generate_structure(True, True).number_of_edges()
+        (9, 27)
+        """
+        result = self.graph.copy()
+        role = result.role_array()
+        left_out = {"input": not include_input, "output": not include_output}
+        for name in [name for name, out in left_out.items() if out]:
+            del result.graph[name + "s"]
+        gone = np.isin(role, [name for name, out in left_out.items() if out])
+        result.remove_nodes_from(result.labels(np.flatnonzero(gone)))
+        return result

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from deepgraph.errors import StructureError
 from deepgraph.graph.edge_set import EdgeSet
+from deepgraph.sparse.edge_masks import EdgeMasks
 from deepgraph.sparse.values import Addresses, EdgeValues
 
 __all__ = ["EdgeLayer"]
 
 
-class EdgeLayer(nn.Module):
+class EdgeLayer(EdgeMasks, nn.Module):
     """Holds an edge set, its weights and the biases of its targets; a module around it computes.
 
     Parameters

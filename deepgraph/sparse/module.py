@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from deepgraph.errors import ArgumentError, DtypeError, ShapeError, UnsupportedOperationError
 from deepgraph.graph import CachedLayeredGraph, EdgeSet
@@ -20,6 +20,7 @@ from deepgraph.kernels.activations import activation
 from deepgraph.kernels.plan import Plan
 from deepgraph.sparse.engine import Engine, Part
 from deepgraph.sparse.layer import EdgeLayer
+from deepgraph.sparse.maskable import MaskableModule
 
 __all__ = ["GraphModule", "flat_size", "float_dtype"]
 
@@ -94,7 +95,7 @@ class BiasColumn:
         """Nothing to do: biases belong to nodes, which no edit moves."""
 
 
-class GraphModule(nn.Module, abc.ABC):
+class GraphModule(MaskableModule, abc.ABC):
     """A module whose connections are edge sets: its graph is live, its parameters follow every edit.
 
     A subclass sets `_config` (what `from_config` needs), makes its `EdgeLayer`s in `__init__` and calls `_compile()`

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from deepgraph.errors import ArgumentError
+from deepgraph.sparse.sparsify import weight_masks
 from deepgraph.transform.collect import Collector
 from deepgraph.transform.provenance import OTHER_SAMPLE, Provenance
 from deepgraph.transform.sample import Result, Sample, results_of, take_sample
@@ -84,6 +85,9 @@ def run_trace(
     named = dict(model.named_parameters()) if isinstance(model, nn.Module) else {}
     buffers = dict(model.named_buffers()) if isinstance(model, nn.Module) else {}
     provenance = Provenance(named, buffers)
+    if isinstance(model, nn.Module):
+        for weight, mask in weight_masks(model):
+            provenance.support.write(weight.detach(), mask.long().cpu())
     collector = Collector(max_edges, _weight_dtype([*named.values(), *sample.tensors]), progress=True)
     try:
         with Sandbox(model) as sandbox, module_stack(model) as stack:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from rewire_models import OPTIMIZERS, make_model, train
 from torch import nn
 
 from deepgraph.errors import ArgumentError, DtypeError, ShapeError
-from deepgraph.rewire import DEEPR, SET, Rewirer, RigL, drop_share
+from deepgraph.rewire import DEEPR, SET, Rewirer, RigL, SoftDEEPR, drop_share
+from deepgraph.rewire.theta import ThetaDEEPR, ThetaSoftDEEPR
 
 
 @pytest.mark.parametrize(
@@ -78,8 +80,14 @@ def test_a_model_without_edge_sets() -> None:
         DEEPR(nn.Identity())
     with pytest.raises(DtypeError, match=r"model: expected an nn\.Module with edge sets, got list"):
         RigL([], torch.optim.SGD(dense.parameters(), lr=0.1))  # type: ignore[arg-type]
-    with pytest.raises(DtypeError, match=r"model: expected an nn\.Module with edge sets, got list"):
-        DEEPR(list(dense.parameters()))  # type: ignore[arg-type]
+
+
+def test_parameters_instead_of_a_model_give_the_optimizer_of_parameters() -> None:
+    dense = nn.Linear(2, 2)
+    assert type(DEEPR(list(dense.parameters()), 3)) is ThetaDEEPR  # type: ignore[arg-type]
+    assert type(SoftDEEPR(dense.parameters())) is ThetaSoftDEEPR  # type: ignore[arg-type]
+    model = make_model("ffn", "csr")
+    assert type(copy.deepcopy((model, SoftDEEPR(model)))[1]) is SoftDEEPR
 
 
 def test_an_optimizer_that_does_not_hold_the_weights() -> None:

@@ -1,0 +1,1 @@
+"""Thin adapters for the names of other systems that do not fit elsewhere, one module each."""
