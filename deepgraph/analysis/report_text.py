@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from typing import Any
 
@@ -97,7 +98,14 @@ def _test_cell(report: Report, test: NullTest | None) -> str:
 
 def _test_numbers(report: Report, test: NullTest) -> list[str]:
     cells = [format_number(test.mean), format_number(test.sd, 2), format_number(test.p, 2).removeprefix("0")]
-    return cells + ([format_number(test.z, 3)] if report.has_z else [])
+    return cells + ([_z_number(test.z)] if report.has_z else [])
+
+
+def _z_number(z: float | None) -> str:
+    """Return a z-score in at most six characters: two decimals below 100, none above, powers of ten from 1e5."""
+    if z is None or not math.isfinite(z):
+        return format_number(z)
+    return f"{z:.2f}" if abs(z) < 99.995 else (f"{z:.0f}" if abs(z) < 1e5 else f"{z:.0e}")
 
 
 def _row_lines(rows: list[dict[str, Any]], keys: tuple[str, ...], heads: dict[str, str]) -> list[str]:
