@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import version as installed_version
+from typing import Any
 
 project = "deepgraph"
 author = "The deepgraph authors"
@@ -40,3 +42,27 @@ sphinx_gallery_conf = {
     "write_computation_times": False,
     "remove_config_comments": True,
 }
+
+# Docstrings are written to be read in a terminal: |w| is an absolute value there and *kernel some more arguments.
+_MARKS = re.compile(r"(``[^`]+``|`[^`]+`)|\|(?=\w[^|]*\|)|(?<=\w)\||(?<![\w*])\*(?=\w[\w.]*(?![\w.*]))|\b(\w+)_(?!\w)")
+
+
+def _escape(match: re.Match[str]) -> str:
+    text = match.group(0)
+    if match.group(1):
+        return text
+    return text[:-1] + r"\_" if match.group(2) else "\\" + text
+
+
+def keep_marks(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Escape what Sphinx would read as markup in our own docstrings, outside code and doctests."""
+    if not str(getattr(obj, "__module__", "deepgraph")).startswith("deepgraph"):
+        return
+    lines[:] = [
+        line if line.lstrip().startswith((">>>", "...", ".. ")) else _MARKS.sub(_escape, line) for line in lines
+    ]
+
+
+def setup(app: Any) -> None:
+    """Let Sphinx pass every docstring through `keep_marks`, before numpydoc reads it."""
+    app.connect("autodoc-process-docstring", keep_marks, priority=100)
