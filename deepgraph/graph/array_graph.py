@@ -306,23 +306,48 @@ class ArrayGraph(LayeredGraph, abc.ABC):
         store = self._arrays()
         return store.edges.nbytes + store.nodes.columns.nbytes
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the graph to a file, with columns, labels, graph attributes and history; see `deepgraph.graph.files`.
+    def save(self, path: str | os.PathLike[str], format: str | None = None) -> None:
+        """Write the graph to a file, at once or not at all; `deepgraph.graph.formats.save` says more.
+
+        Parameters
+        ----------
+        format : {"npz", "safetensors", "graphml", "json", "edgelist"}, optional
+            Default by suffix, "npz" for one that is none of these. Text formats hold no history.
 
         Raises
         ------
         DtypeError
             If an attribute or a label is neither plain data nor an array; nothing is written then.
         """
-        from deepgraph.graph.files import save_graph
+        from deepgraph.graph import formats
 
-        save_graph(self, path)
+        formats.save(self, path, format)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> CachedLayeredGraph:
-        """Return the graph that `save` wrote; FileFormatError if this is no such file."""
-        from deepgraph.graph.files import load_graph
+    def load(cls, path: str | os.PathLike[str], format: str | None = None) -> CachedLayeredGraph:
+        """Return the graph of a file in any format of `save`; FileFormatError if it is none."""
+        from deepgraph.graph import formats
 
-        return load_graph(path)
+        return formats.load(path, format)
 
     load_from = load
+
+    @classmethod
+    def from_scipy(cls, matrix: Any, weight: str | None = "weight") -> CachedLayeredGraph:
+        """Return the graph of a sparse matrix (N, N), rows are sources; see `deepgraph.graph.exchange`."""
+        from deepgraph.graph import exchange
+
+        return exchange.from_scipy(matrix, weight)
+
+    @classmethod
+    def from_pyg(cls, data: Any) -> CachedLayeredGraph:
+        """Return the graph of a PyTorch Geometric `Data` or the like; see `deepgraph.graph.exchange`."""
+        from deepgraph.graph import exchange
+
+        return exchange.from_pyg(data)
+
+    def to_pyg(self, weight: str | None = "weight") -> Any:
+        """Return a PyTorch Geometric `Data`; MissingDependencyError if that is not installed."""
+        from deepgraph.graph import exchange
+
+        return exchange.to_pyg(self, weight)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,10 @@ from deepgraph.graph.history_files import decode_history, encode_history, ids
 from deepgraph.graph.node_table import NodeTable
 from deepgraph.graph.table_files import decode_table, encode_table
 
-__all__ = ["GraphDecoder", "GraphEncoder", "load_graph", "parse", "save_graph"]
+__all__ = ["DECODE_ERRORS", "GraphDecoder", "GraphEncoder", "load_graph", "parse", "reading", "save_graph"]
 
 # What decoding a hostile header can raise, apart from our own errors.
-_DECODE_ERRORS = (
+DECODE_ERRORS = (
     ValueError,
     TypeError,
     KeyError,
@@ -130,11 +131,18 @@ class GraphDecoder(Decoder):
 def parse(path: str | os.PathLike[str], decode: Any) -> Any:
     """Return `decode(content, arrays)` of a file; whatever is wrong with the file raises FileFormatError."""
     content, arrays = read_file(path)
-    try:
+    with reading(path):
         return decode(content, arrays)
+
+
+@contextmanager
+def reading(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn whatever decoding a bad file raises into FileFormatError that names the file."""
+    try:
+        yield
     except FileFormatError as error:
         raise FileFormatError(f"{os.fspath(path)}: {error}") from error
-    except _DECODE_ERRORS as error:
+    except DECODE_ERRORS as error:
         shown = f"{type(error).__name__}: {error}"
         raise FileFormatError(f"{os.fspath(path)}: expected a file that deepgraph saved, got {shown:.200}") from error
 
