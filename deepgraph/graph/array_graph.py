@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from deepgraph.errors import StructureError
+from deepgraph.errors import ArgumentError, StructureError
 from deepgraph.graph.arrays import Array, as_ids, read_only
 from deepgraph.graph.edit_plan import Pairs
 from deepgraph.graph.graph_store import GraphStore
+from deepgraph.graph.grid_labels import GridLabels
 from deepgraph.graph.history import EdgeEdit, History
 from deepgraph.graph.layered import LayeredGraph
 from deepgraph.graph.table_digest import update_hash
@@ -148,6 +149,28 @@ class ArrayGraph(LayeredGraph, abc.ABC):
         if positions is None:
             return list(nodes.labels())
         return [nodes.label(p) for p in as_ids(positions, nodes.count, "positions").tolist()]
+
+    def set_grid_labels(self, grids: Iterable[tuple[str, int, int, int]]) -> None:
+        """Label the nodes, in order, as (module, channel, row, column) of grids, at 0 bytes a node.
+
+        Parameters
+        ----------
+        grids : iterable of (module, channels, rows, columns)
+            Together they have as many neurons as the graph has nodes.
+
+        Raises
+        ------
+        ArgumentError
+            If they do not, or are no grids.
+        EditRefusedError
+            If this is a view, or belongs to a compiled model.
+        """
+        labels, store = GridLabels(grids), self._owned("set_grid_labels")
+        store.refuse_nodes("label the nodes")
+        if len(labels) != store.nodes.count:
+            raise ArgumentError(f"expected grids of {store.nodes.count} neurons in all, got {len(labels)}")
+        store.nodes.names, store.nodes.index = labels, None
+        store.nodes.epoch += 1
 
     # -- layers, stages, roles ------------------------------------------------------------------------------------
 
