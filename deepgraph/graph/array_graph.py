@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from deepgraph.errors import StructureError
+from deepgraph.errors import ArgumentError, StructureError
 from deepgraph.graph.arrays import Array, as_ids, read_only
 from deepgraph.graph.edit_plan import Pairs
 from deepgraph.graph.graph_store import GraphStore
+from deepgraph.graph.grid_labels import GridLabels
 from deepgraph.graph.history import EdgeEdit, History
 from deepgraph.graph.layered import LayeredGraph
 from deepgraph.graph.table_digest import update_hash
@@ -148,6 +149,28 @@ class ArrayGraph(LayeredGraph, abc.ABC):
         if positions is None:
             return list(nodes.labels())
         return [nodes.label(p) for p in as_ids(positions, nodes.count, "positions").tolist()]
+
+    def set_grid_labels(self, grids: Iterable[tuple[str, int, int, int]]) -> None:
+        """Label the nodes, in order, as (module, channel, row, column) of grids, at 0 bytes a node.
+
+        Parameters
+        ----------
+        grids : iterable of (module, channels, rows, columns)
+            Together they have as many neurons as the graph has nodes.
+
+        Raises
+        ------
+        ArgumentError
+            If they do not, or are no grids.
+        EditRefusedError
+            If this is a view, or belongs to a compiled model.
+        """
+        labels, store = GridLabels(grids), self._owned("set_grid_labels")
+        store.refuse_nodes("label the nodes")
+        if len(labels) != store.nodes.count:
+            raise ArgumentError(f"expected grids of {store.nodes.count} neurons in all, got {len(labels)}")
+        store.nodes.names, store.nodes.index = labels, None
+        store.nodes.epoch += 1
 
     # -- layers, stages, roles ------------------------------------------------------------------------------------
 
@@ -306,23 +329,48 @@ class ArrayGraph(LayeredGraph, abc.ABC):
         store = self._arrays()
         return store.edges.nbytes + store.nodes.columns.nbytes
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the graph to a file, with columns, labels, graph attributes and history; see `deepgraph.graph.files`.
+    def save(self, path: str | os.PathLike[str], format: str | None = None) -> None:
+        """Write the graph to a file, at once or not at all; `deepgraph.graph.formats.save` says more.
+
+        Parameters
+        ----------
+        format : {"npz", "safetensors", "graphml", "json", "edgelist"}, optional
+            Default by suffix, "npz" for one that is none of these. Text formats hold no history.
 
         Raises
         ------
         DtypeError
             If an attribute or a label is neither plain data nor an array; nothing is written then.
         """
-        from deepgraph.graph.files import save_graph
+        from deepgraph.graph import formats
 
-        save_graph(self, path)
+        formats.save(self, path, format)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> CachedLayeredGraph:
-        """Return the graph that `save` wrote; FileFormatError if this is no such file."""
-        from deepgraph.graph.files import load_graph
+    def load(cls, path: str | os.PathLike[str], format: str | None = None) -> CachedLayeredGraph:
+        """Return the graph of a file in any format of `save`; FileFormatError if it is none."""
+        from deepgraph.graph import formats
 
-        return load_graph(path)
+        return formats.load(path, format)
 
     load_from = load
+
+    @classmethod
+    def from_scipy(cls, matrix: Any, weight: str | None = "weight") -> CachedLayeredGraph:
+        """Return the graph of a sparse matrix (N, N), rows are sources; see `deepgraph.graph.exchange`."""
+        from deepgraph.graph import exchange
+
+        return exchange.from_scipy(matrix, weight)
+
+    @classmethod
+    def from_pyg(cls, data: Any) -> CachedLayeredGraph:
+        """Return the graph of a PyTorch Geometric `Data` or the like; see `deepgraph.graph.exchange`."""
+        from deepgraph.graph import exchange
+
+        return exchange.from_pyg(data)
+
+    def to_pyg(self, weight: str | None = "weight") -> Any:
+        """Return a PyTorch Geometric `Data`; MissingDependencyError if that is not installed."""
+        from deepgraph.graph import exchange
+
+        return exchange.to_pyg(self, weight)

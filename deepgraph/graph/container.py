@@ -11,20 +11,21 @@ import json
 import math
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from deepgraph.errors import FileFormatError, TooLargeError
 from deepgraph.graph.arrays import Array
 
-__all__ = ["FORMAT_VERSION", "read_file", "write_file"]
+__all__ = ["FORMAT_VERSION", "MAX_HEADER", "check_values", "read_file", "replacing", "write_file"]
 
 FORMAT_VERSION = 1
 _HEADER = "deepgraph.json"
-_MAX_HEADER = 2**26
+MAX_HEADER = 2**26
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _KINDS = "biufcUS"
 
@@ -47,20 +48,26 @@ def write_file(path: str | os.PathLike[str], content: Any, arrays: Sequence[Arra
         allow_nan=False,
         separators=(",", ":"),
     ).encode()
-    if len(header) > _MAX_HEADER:
+    if len(header) > MAX_HEADER:
         raise TooLargeError(
-            f"expected at most {_MAX_HEADER:,} bytes of labels and attributes that are no arrays, got {len(header):,}; "
+            f"expected at most {MAX_HEADER:,} bytes of labels and attributes that are no arrays, got {len(header):,}; "
             "keep them in columns of numbers or strings"
         )
+    with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(zipfile.ZipInfo(_HEADER, _EPOCH), header)
+        for number, array in enumerate(arrays):
+            with archive.open(zipfile.ZipInfo(f"{number}.npy", _EPOCH), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Give an open binary file that takes the name `path` when all was written, and vanishes on an error."""
     target = Path(os.path.realpath(path))
     draft = target.with_name(f".{target.name}.{os.getpid()}.saving")
     try:
         with open(draft, "wb") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                archive.writestr(zipfile.ZipInfo(_HEADER, _EPOCH), header)
-                for number, array in enumerate(arrays):
-                    with archive.open(zipfile.ZipInfo(f"{number}.npy", _EPOCH), "w", force_zip64=True) as member:
-                        np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, target)
@@ -121,9 +128,9 @@ def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
 def _header(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]) -> dict[str, Any]:
     if _HEADER not in members:
         raise FileFormatError(f"expected a file that deepgraph saved, got an archive without {_HEADER}")
-    if members[_HEADER].file_size > _MAX_HEADER:
+    if members[_HEADER].file_size > MAX_HEADER:
         raise FileFormatError(
-            f"expected a header of at most {_MAX_HEADER:,} bytes, got {members[_HEADER].file_size:,} bytes declared"
+            f"expected a header of at most {MAX_HEADER:,} bytes, got {members[_HEADER].file_size:,} bytes declared"
         )
     header = json.loads(archive.read(members[_HEADER]))
     if not isinstance(header, dict) or header.get("format") != "deepgraph":
@@ -156,7 +163,7 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
         array = np.empty(shape, dtype)
         if data:
             _fill(member, array.reshape(-1).view(np.uint8).data)
-    _check_values(array, info.filename)
+    check_values(array, info.filename)
     return array if dtype.isnative else array.astype(dtype.newbyteorder("="))
 
 
@@ -169,7 +176,7 @@ def _fill(member: Any, view: memoryview) -> None:
         at += count
 
 
-def _check_values(array: Array, name: str) -> None:
+def check_values(array: Array, name: str) -> None:
     """Refuse bytes that are no value of the dtype."""
     if array.dtype.kind == "b" and array.size and array.view(np.uint8).max() > 1:
         raise FileFormatError(f"{name}: expected booleans, got other bytes")

@@ -13,12 +13,13 @@ import numpy as np
 
 from deepgraph.errors import CycleError, EdgeError
 from deepgraph.graph.abstract_edges import EdgeStore, row_of
-from deepgraph.graph.arrays import Array
+from deepgraph.graph.arrays import Array, read_only
 from deepgraph.graph.bound_edges import BoundEdges
 from deepgraph.graph.columns import Columns
 from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.edit_plan import PreparedEdit, plan_edit
 from deepgraph.graph.history import EdgeEdit, History
+from deepgraph.graph.layer_updates import critical_counts, updated_layers
 from deepgraph.graph.layers import layer_index
 
 __all__ = ["BoundEdges", "EdgeStore", "FreeEdges"]
@@ -33,6 +34,7 @@ class FreeEdges(EdgeStore):
         super().__init__()
         self.edges = edges if edges is not None else _no_edges(0)
         self._changes = 0
+        self._critical: tuple[Array, Array] | None = None
         self._forget_overlay()
 
     def _forget_overlay(self) -> None:
@@ -207,22 +209,22 @@ class FreeEdges(EdgeStore):
         kept = self._layers_after(prepared)
         edit = prepared.commit()
         if kept is not None:
-            self._layers = self.version, kept
+            layer = read_only(kept[0])
+            self._layers, self._critical = (self.version, layer), (layer, kept[1])
         return edit
 
-    def _layers_after(self, prepared: PreparedEdit) -> Array | None:
-        """Return the layers after an edit where they are known without a new pass; CycleError if it closes a cycle."""
-        (grow_src, grow_dst), (drop_src, drop_dst) = prepared.edit.grown, prepared.edit.dropped
+    def _layers_after(self, prepared: PreparedEdit) -> tuple[Array, Array] | None:
+        """Return layers and critical counts after an edit, None beside an old cycle; CycleError if it closes one."""
+        edit, rows = prepared.edit, (prepared.indptr, prepared.dst)
         try:
             layer = self.layers()
         except CycleError:
-            if len(grow_src):
-                layer_index(prepared.indptr, prepared.dst, self.edges.num_sources, self.label)
+            if edit.num_grown:
+                layer_index(*rows, self.edges.num_sources, self.label)
             return None
-        # An edge that goes up in layer closes no cycle and moves no layer; nor does the loss of one that skips.
-        if (layer[grow_src] >= layer[grow_dst]).any():
-            return layer_index(prepared.indptr, prepared.dst, self.edges.num_sources, self.label)
-        return layer if (layer[drop_src] < layer[drop_dst] - 1).all() else None
+        if self._critical is None or self._critical[0] is not layer:
+            self._critical = layer, critical_counts(*self.csr(), layer)
+        return updated_layers(*self._critical, edit.dropped, edit.grown, *rows, self.label)
 
     def undo(self) -> EdgeEdit:
         return self.edges.undo()

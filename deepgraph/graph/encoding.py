@@ -34,7 +34,7 @@ class Encoder:
     def __init__(self) -> None:
         self.arrays: list[Array] = []
 
-    def put(self, array: Any) -> int:
+    def put(self, array: Any) -> Node:
         """Keep an array and return its number."""
         self.arrays.append(np.asarray(array))
         return len(self.arrays) - 1

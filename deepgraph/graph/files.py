@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -16,15 +17,16 @@ from deepgraph.graph.container import read_file, write_file
 from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.edge_store import FreeEdges
 from deepgraph.graph.encoding import Decoder, Encoder, Node
+from deepgraph.graph.grid_labels import GridLabels
 from deepgraph.graph.history import History
 from deepgraph.graph.history_files import decode_history, encode_history, ids
 from deepgraph.graph.node_table import NodeTable
 from deepgraph.graph.table_files import decode_table, encode_table
 
-__all__ = ["GraphDecoder", "GraphEncoder", "load_graph", "parse", "save_graph"]
+__all__ = ["DECODE_ERRORS", "GraphDecoder", "GraphEncoder", "load_graph", "parse", "reading", "save_graph"]
 
 # What decoding a hostile header can raise, apart from our own errors.
-_DECODE_ERRORS = (
+DECODE_ERRORS = (
     ValueError,
     TypeError,
     KeyError,
@@ -62,10 +64,12 @@ class GraphEncoder(Encoder):
             "history": encode_history(self, g.history, f"{where}: history"),
         }
 
-    def _labels(self, names: list[Hashable] | None, where: str) -> Node:
+    def _labels(self, names: list[Hashable] | GridLabels | None, where: str) -> Node:
         """Return labels as an array where they are all integers or all short strings, else one by one."""
         if names is None:
             return None
+        if isinstance(names, GridLabels):
+            return {"kind": "grid labels", "grids": [list(grid) for grid in names.grids]}
         types = {type(name) for name in names}
         if types == {int} and all(-(2**63) <= name < 2**63 for name in names):  # type: ignore[operator]
             return {"kind": "array", "array": self.put(np.array(names, np.int64))}
@@ -115,9 +119,14 @@ class GraphDecoder(Decoder):
         if not ascends.all():
             raise FileFormatError("expected edges sorted by source and target, each once, got others")
 
-    def _decode_labels(self, node: Node, count: int) -> list[Hashable] | None:
+    def _decode_labels(self, node: Node, count: int) -> list[Hashable] | GridLabels | None:
         if node is None:
             return None
+        if isinstance(node, dict) and node["kind"] == "grid labels":
+            labels = GridLabels(node["grids"])
+            if len(labels) != count:
+                raise FileFormatError(f"expected {count} labels, got grids of {len(labels)}")
+            return labels
         value = self.decode(node)
         names: list[Hashable] = value.tolist() if isinstance(value, np.ndarray) else value
         if not isinstance(names, list) or len(names) != count:
@@ -130,11 +139,18 @@ class GraphDecoder(Decoder):
 def parse(path: str | os.PathLike[str], decode: Any) -> Any:
     """Return `decode(content, arrays)` of a file; whatever is wrong with the file raises FileFormatError."""
     content, arrays = read_file(path)
-    try:
+    with reading(path):
         return decode(content, arrays)
+
+
+@contextmanager
+def reading(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn whatever decoding a bad file raises into FileFormatError that names the file."""
+    try:
+        yield
     except FileFormatError as error:
         raise FileFormatError(f"{os.fspath(path)}: {error}") from error
-    except _DECODE_ERRORS as error:
+    except DECODE_ERRORS as error:
         shown = f"{type(error).__name__}: {error}"
         raise FileFormatError(f"{os.fspath(path)}: expected a file that deepgraph saved, got {shown:.200}") from error
 

@@ -13,6 +13,7 @@ import numpy as np
 from deepgraph.errors import UnknownNodeError
 from deepgraph.graph.arrays import Array
 from deepgraph.graph.columns import Columns
+from deepgraph.graph.grid_labels import GridLabels
 
 __all__ = ["NodeTable"]
 
@@ -20,9 +21,9 @@ __all__ = ["NodeTable"]
 class NodeTable:
     """Slots 0..S-1 with labels and attributes; `holes` are slots of removed nodes."""
 
-    def __init__(self, count: int = 0, labels: list[Hashable] | None = None) -> None:
+    def __init__(self, count: int = 0, labels: list[Hashable] | GridLabels | None = None) -> None:
         self.count = count
-        self.names: list[Hashable] | None = labels
+        self.names: list[Hashable] | GridLabels | None = labels
         self.index: dict[Hashable, int] | None = None
         self.holes: set[int] = set()
         self.columns = Columns(count)
@@ -57,6 +58,11 @@ class NodeTable:
             if 0 <= number < self.count and label == number and number not in self.holes:
                 return number
             raise KeyError(label)
+        if isinstance(self.names, GridLabels):
+            place = self.names.position(label)
+            if place in self.holes:
+                raise KeyError(label)
+            return place
         return self._names()[label]
 
     def _names(self) -> dict[Hashable, int]:
@@ -69,6 +75,8 @@ class NodeTable:
         """Return the slot of a new node; the label must be new."""
         if self.names is None and not (type(label) is int and label == self.count):
             self.names = list(range(self.count))
+        if isinstance(self.names, GridLabels):
+            self.names = list(self.names)
         if self.names is not None:
             index = self._names()
             self.names.append(label)
@@ -130,7 +138,8 @@ class NodeTable:
 
     def copy(self) -> NodeTable:
         """Return an independent copy."""
-        result = NodeTable(self.count, None if self.names is None else list(self.names))
+        names = list(self.names) if isinstance(self.names, list) else self.names
+        result = NodeTable(self.count, names)
         result.holes = set(self.holes)
         result.columns = self.sync().copy()
         return result

@@ -159,12 +159,12 @@ def test_what_no_file_holds_is_named_and_nothing_is_written(tmp_path: Path) -> N
 
 
 def test_a_huge_header_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deepgraph.graph.container._MAX_HEADER", 100)
+    monkeypatch.setattr("deepgraph.graph.container.MAX_HEADER", 100)
     with pytest.raises(TooLargeError, match="expected at most 100 bytes of labels and attributes that are no arrays"):
         write_file(tmp_path / "g", "x" * 200, [])
     monkeypatch.undo()
     write_file(tmp_path / "g", "x" * 200, [])
-    monkeypatch.setattr("deepgraph.graph.container._MAX_HEADER", 100)
+    monkeypatch.setattr("deepgraph.graph.container.MAX_HEADER", 100)
     with pytest.raises(FileFormatError, match="expected a header of at most 100 bytes"):
         read_file(tmp_path / "g")
 
