@@ -75,6 +75,10 @@ class CachedLayeredGraph(ArrayGraph):
         # networkx keeps converted copies here, which would go stale at array edits; it accepts None.
         return None
 
+    @__networkx_cache__.setter
+    def __networkx_cache__(self, value: Any) -> None:
+        """Pass over what networkx's flow algorithms set, which is None, to say the same."""
+
     @classmethod
     def _from_parts(cls, nodes: NodeTable, edges: EdgeStore, attributes: dict[str, Any]) -> CachedLayeredGraph:
         result = cls()
