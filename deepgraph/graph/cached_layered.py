@@ -70,8 +70,8 @@ class CachedLayeredGraph(ArrayGraph):
         self._adj = AdjacencyMapping(store, forward=True)
         self._pred = AdjacencyMapping(store, forward=False)
 
-    @property
-    def __networkx_cache__(self) -> None:  # type: ignore[override]
+    @property  # type: ignore[override]
+    def __networkx_cache__(self) -> None:
         # networkx keeps converted copies here, which would go stale at array edits; it accepts None.
         return None
 

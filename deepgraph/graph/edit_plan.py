@@ -59,6 +59,7 @@ class PreparedEdit:
             table.merge(edit.grown_rows, edit.grown_rest)
         if record:
             edges.history.append(edit)
+            edges.undone.clear()
         for listener in edges.listeners():
             listener.edit_done(edges, edit)
         return edit
