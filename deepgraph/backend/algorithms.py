@@ -1,7 +1,7 @@
 """Array versions of networkx's functions: the same results, in the same order.
 
-A function that cannot serve its arguments raises NotImplementedError, and networkx runs its own code, which also says
-what is wrong with bad arguments.
+A function that cannot serve its arguments raises UnsupportedOperationError, which is a NotImplementedError; networkx
+then runs its own code, which also says what is wrong with bad arguments.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse.csgraph import connected_components
 
-from deepgraph.errors import CycleError
+from deepgraph.errors import CycleError, UnsupportedOperationError
 from deepgraph.graph import CachedLayeredGraph
 from deepgraph.graph.arrays import Array
 
@@ -28,6 +28,9 @@ __all__ = [
     "pagerank",
     "weakly_connected_components",
 ]
+
+# Read where a function is called directly; networkx catches it and runs its own code.
+_LEFT = "expected arguments that the array version serves, got others; call the function through networkx"
 
 
 def is_directed_acyclic_graph(G: CachedLayeredGraph) -> bool:
@@ -59,7 +62,7 @@ def dag_longest_path_length(G: CachedLayeredGraph, weight: str = "weight", defau
         or default_weight != 1
         or not is_directed_acyclic_graph(G)
     ):
-        raise NotImplementedError
+        raise UnsupportedOperationError(_LEFT)
     return int(G.layer_array().max(initial=0))
 
 
@@ -91,7 +94,7 @@ _NARROW = 64
 
 def _reached(g: CachedLayeredGraph, source: Hashable, indptr: Array, ids: Array) -> set[Hashable]:
     if source not in g:
-        raise NotImplementedError
+        raise UnsupportedOperationError(_LEFT)
     start = int(g.positions([source])[0])
     seen = np.zeros(len(g), bool)
     seen[start] = True
@@ -158,7 +161,7 @@ def is_weakly_connected(G: CachedLayeredGraph) -> bool:
     False
     """
     if len(G) == 0:
-        raise NotImplementedError
+        raise UnsupportedOperationError(_LEFT)
     return _components(G)[0] == 1
 
 
@@ -209,12 +212,12 @@ def pagerank(
     0.5
     """
     if personalization is not None or nstart is not None or dangling is not None or len(G) == 0:
-        raise NotImplementedError
+        raise UnsupportedOperationError(_LEFT)
     weighted = weight is not None and G.has_column(weight)
     if weighted and (
         G.column(str(weight), np.nan).dtype.kind not in "iuf" or np.isnan(G.column(str(weight), np.nan)).any()
     ):
-        raise NotImplementedError
+        raise UnsupportedOperationError(_LEFT)
     matrix = G.to_scipy(weight if weighted else None).astype(np.float64)
     total = np.asarray(matrix.sum(axis=1)).ravel()
     share = np.divide(1.0, total, out=np.zeros_like(total), where=total != 0)
@@ -227,4 +230,4 @@ def pagerank(
         rank = following
         if moved < nodes * tol:
             return dict(zip(G.labels(), rank.tolist(), strict=True))
-    raise NotImplementedError
+    raise UnsupportedOperationError(_LEFT)

@@ -96,8 +96,8 @@ class EdgeSet:
         ArgumentError, DtypeError, ShapeError
             If ids or columns are not valid.
         """
-        u = ea.as_ids(src, num_sources, f"{name}: src")
-        v = ea.as_ids(dst, num_targets, f"{name}: dst")
+        u = ea.checked_ids(src, num_sources, f"{name}: src")
+        v = ea.checked_ids(dst, num_targets, f"{name}: dst")
         table = Columns(len(u))
         given = {key: table.checked(key, array) for key, array in (columns or {}).items()}
         indptr, targets, order = ea.compress(u, v, num_sources, num_targets, name)

@@ -79,7 +79,7 @@ def test_results_on_a_wide_graph_with_labels_are_those_of_networkx() -> None:
 )
 def test_what_arrays_do_not_serve_is_left_to_networkx(call) -> None:
     g = CachedLayeredGraph.from_arrays([0, 1], [1, 2], weight=[1.0, 2.0])
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(NotImplementedError, match="expected arguments that the array version serves, got others"):
         call(g)
 
 
