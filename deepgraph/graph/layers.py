@@ -49,7 +49,11 @@ def layer_index(
     layer = np.zeros(num_nodes, np.int32)
     if len(dst) == 0:
         return layer
-    waiting = np.bincount(dst, minlength=num_nodes)
+    waiting = np.zeros(num_nodes, np.int64)
+    # Counting widens what it counts: block by block, so that no second copy of the edges is made.
+    block = max(2**20, num_nodes)
+    for start in range(0, len(dst), block):
+        waiting += np.bincount(dst[start : start + block], minlength=num_nodes)
     frontier = np.flatnonzero(waiting == 0)
     depth, seen = 0, 0
     while frontier.size:
