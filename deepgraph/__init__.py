@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from deepgraph import (
         analysis,
+        backend,
         checkpoint,
         compat,
         converter,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         transform,
     )
     from deepgraph.analysis import Recorder, analyse, compare, does_topology_matter, features
+    from deepgraph.backend import fast_networkx
     from deepgraph.checkpoint import load, rng_state, save
     from deepgraph.errors import DeepGraphError
     from deepgraph.graph import CachedLayeredGraph, EdgeEdit, EdgeSet, LabeledDAG, LayeredGraph
@@ -57,6 +59,7 @@ __version__ = "0.1.0"
 
 _NAMES = {
     "analysis": "Recorder analyse compare does_topology_matter features",
+    "backend": "fast_networkx",
     "checkpoint": "load rng_state save",
     "errors": "DeepGraphError",
     "graph": "CachedLayeredGraph EdgeEdit EdgeSet LabeledDAG LayeredGraph",
@@ -106,6 +109,7 @@ __all__ = [
     "analyse",
     "analysis",
     "apply_edits",
+    "backend",
     "checkpoint",
     "compact",
     "compare",
@@ -118,6 +122,7 @@ __all__ = [
     "estimate",
     "exploration",
     "extract",
+    "fast_networkx",
     "features",
     "fit",
     "follow",

@@ -135,6 +135,14 @@ class EdgeStore(abc.ABC):
         """Take the newest edit back and return it."""
 
     @abc.abstractmethod
+    def redo(self) -> EdgeEdit:
+        """Make the edit that was undone last again and return it."""
+
+    @abc.abstractmethod
+    def repeat(self, edit: EdgeEdit) -> EdgeEdit:
+        """Make the edit of another graph, with its step, reason and columns, and return the new one."""
+
+    @abc.abstractmethod
     def edge_set(self) -> EdgeSet:
         """Return all edges as one edge set: for reading."""
 

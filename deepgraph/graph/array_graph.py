@@ -311,6 +311,44 @@ class ArrayGraph(LayeredGraph, abc.ABC):
         store.detach_missing(held)
         return edit
 
+    def redo(self) -> EdgeEdit:
+        """Make the edit that was undone last again and return it; attributes are as the undo found them.
+
+        Raises
+        ------
+        EditRefusedError
+            If there is none, or another edit was made since; if a module cannot follow now; or if this is a view.
+
+        Examples
+        --------
+        >>> from deepgraph.graph import CachedLayeredGraph
+        >>> g = CachedLayeredGraph.from_arrays([0, 1], [1, 2])
+        >>> _ = g.edit(grow=([0], [2])), g.undo()
+        >>> g.redo(), list(g.edges)
+        (EdgeEdit(dropped=0, grown=1), [(0, 1), (0, 2), (1, 2)])
+        """
+        store = self._owned("redo")
+        held = store.held_values()
+        edit = store.edges.redo()
+        store.detach_missing(held)
+        return edit
+
+    def repeat(self, edit: EdgeEdit) -> EdgeEdit:
+        """Make an edit of another graph with the same positions, and return it; see `edit` for what raises.
+
+        Examples
+        --------
+        >>> from deepgraph.graph import CachedLayeredGraph
+        >>> g, other = (CachedLayeredGraph.from_arrays([0, 1], [1, 2]) for _ in range(2))
+        >>> other.repeat(g.edit(grow=([0], [2]), step=3))
+        EdgeEdit(dropped=0, grown=1, step=3)
+        """
+        store = self._owned("repeat")
+        held = store.held_values()
+        made = store.edges.repeat(edit)
+        store.detach_missing(held)
+        return made
+
     # -- the whole ------------------------------------------------------------------------------------------------
 
     def digest(self) -> str:

@@ -14,7 +14,7 @@ from scipy import sparse
 
 from deepgraph.errors import ArgumentError, DtypeError, EdgeError, ShapeError, TooLargeError
 
-__all__ = ["as_ids", "compress", "expand", "find", "lower_bound", "read_only", "show_pairs", "transpose"]
+__all__ = ["as_ids", "checked_ids", "compress", "expand", "find", "lower_bound", "read_only", "show_pairs", "transpose"]
 
 Array = npt.NDArray[Any]
 Ids = npt.NDArray[np.integer[Any]]
@@ -41,6 +41,11 @@ def as_ids(values: Any, limit: int | None, name: str) -> npt.NDArray[np.int64]:
     ArgumentError
         If an id is negative or not below `limit`.
     """
+    return checked_ids(values, limit, name).astype(np.int64, copy=False)
+
+
+def checked_ids(values: Any, limit: int | None, name: str) -> Array:
+    """Return ids as `as_ids` does and with its errors, but int32 as they are: to widen millions costs page faults."""
     array = np.asarray(values)
     if array.size == 0 and array.ndim <= 1:
         return np.empty(0, np.int64)
@@ -58,7 +63,7 @@ def as_ids(values: Any, limit: int | None, name: str) -> npt.NDArray[np.int64]:
         raise ArgumentError(f"{name}: expected node positions below {limit}, got {high}")
     if high > MAX_NODES:
         raise TooLargeError(f"{name}: expected at most {MAX_NODES:,} nodes, got position {high}")
-    return array.astype(np.int64, copy=False)
+    return array if array.dtype == np.int32 else array.astype(np.int64, copy=False)
 
 
 def show_pairs(src: Array, dst: Array, limit: int = 3) -> str:
@@ -67,9 +72,7 @@ def show_pairs(src: Array, dst: Array, limit: int = 3) -> str:
     return text + (f" and {len(src) - limit} more" if len(src) > limit else "")
 
 
-def compress(
-    src: npt.NDArray[np.int64], dst: npt.NDArray[np.int64], rows: int, columns: int, name: str = "edges"
-) -> tuple[Array, Array, Array | None]:
+def compress(src: Array, dst: Array, rows: int, columns: int, name: str = "edges") -> tuple[Array, Array, Array | None]:
     """Return `(indptr, dst, order)` of the pairs in canonical order; `order` is None where they came sorted.
 
     Raises
@@ -85,10 +88,9 @@ def compress(
     """
     if len(src) != len(dst):
         raise ShapeError(f"{name}: expected as many sources as targets, got {len(src)} and {len(dst)}")
-    keys = src * max(columns, 1) + dst
-    step = np.diff(keys)
     order = None
-    if step.size and step.min() <= 0:
+    if not _ascending(src, dst, columns):
+        keys = src.astype(np.int64) * max(columns, 1) + dst
         order = np.argsort(keys)
         keys = keys[order]
         twice = np.flatnonzero(keys[1:] == keys[:-1])
@@ -100,8 +102,22 @@ def compress(
             )
         src, dst = src[order], dst[order]
     indptr = np.zeros(rows + 1, np.int64)
-    np.cumsum(np.bincount(src, minlength=rows), out=indptr[1:])
+    if len(src) > 32 * rows:
+        indptr[:] = np.searchsorted(src, np.arange(rows + 1, dtype=src.dtype))
+    else:
+        np.cumsum(np.bincount(src, minlength=rows), out=indptr[1:])
     return indptr, dst.astype(np.int32), order
+
+
+def _ascending(src: Array, dst: Array, columns: int) -> bool:
+    """Return whether pairs are in canonical order and each is there once; block by block, in little memory."""
+    block = 2**18
+    for start in range(0, len(src), block):
+        # One pair more, so that the step between two blocks is seen too.
+        keys = src[start : start + block + 1].astype(np.int64) * max(columns, 1) + dst[start : start + block + 1]
+        if (keys[1:] <= keys[:-1]).any():
+            return False
+    return True
 
 
 def expand(indptr: Array) -> npt.NDArray[np.int32]:

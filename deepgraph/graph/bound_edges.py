@@ -224,6 +224,8 @@ class BoundEdges(EdgeStore):
         """Make an edit over all parts, or none; see `EdgeSet.prepare` for what raises."""
         starts = self.starts()
         prepared = self.prepare(drop, grow, step, reason, **columns)
+        for part in self.parts:
+            part.edges.undone.clear()
         return self._merge({index: change.commit() for index, change in prepared.items()}, starts, step, reason)
 
     def prepare(
@@ -302,6 +304,20 @@ class BoundEdges(EdgeStore):
         newest = max(edges.history[-1].transaction for edges in parts)
         parts = [edges for edges in parts if edges.history[-1].transaction == newest]
         for change in [edges.prepare_undo() for edges in parts]:
-            change.commit(record=False)
-            change.edge_set.history.pop()
+            change.edge_set.take_back(change)
         return edit
+
+    def redo(self) -> EdgeEdit:
+        undone = [part.edges for part in self.parts if part.edges.undone]
+        made = [part.edges.history[-1].transaction for part in self.parts if len(part.edges.history)]
+        # Undone edits are kept in the order of their transactions, the first one on top.
+        number = min((edges.undone[-1][0].transaction for edges in undone), default=-1)
+        if number < max(made, default=0):
+            raise EditRefusedError("graph: expected an undone edit to make again, got none since the last edit")
+        parts = [edges for edges in undone if edges.undone[-1][0].transaction == number]
+        for change in [edges.prepare_redo() for edges in parts]:
+            change.edge_set.make_again(change)
+        return self.history()[-1]
+
+    def repeat(self, edit: EdgeEdit) -> EdgeEdit:
+        return self.edit(edit.dropped, edit.grown, edit.step, edit.reason, **edit.grown_columns)

@@ -70,10 +70,14 @@ class CachedLayeredGraph(ArrayGraph):
         self._adj = AdjacencyMapping(store, forward=True)
         self._pred = AdjacencyMapping(store, forward=False)
 
-    @property
-    def __networkx_cache__(self) -> None:  # type: ignore[override]
+    @property  # type: ignore[override]
+    def __networkx_cache__(self) -> None:
         # networkx keeps converted copies here, which would go stale at array edits; it accepts None.
         return None
+
+    @__networkx_cache__.setter
+    def __networkx_cache__(self, value: Any) -> None:
+        """Pass over what networkx's flow algorithms set, which is None, to say the same."""
 
     @classmethod
     def _from_parts(cls, nodes: NodeTable, edges: EdgeStore, attributes: dict[str, Any]) -> CachedLayeredGraph:

@@ -68,6 +68,7 @@ class EdgeSet:
         self.columns = Columns(len(dst)) if columns is None else columns
         self.name, self.stage, self.closed = name, stage, closed
         self.history = History()
+        self.undone: list[tuple[EdgeEdit, EdgeEdit]] = []
         self.version = 0
         self._transposed: tuple[Array, Array, Array] | None = None
         self._src: weakref.ref[Array] | None = None
@@ -95,8 +96,8 @@ class EdgeSet:
         ArgumentError, DtypeError, ShapeError
             If ids or columns are not valid.
         """
-        u = ea.as_ids(src, num_sources, f"{name}: src")
-        v = ea.as_ids(dst, num_targets, f"{name}: dst")
+        u = ea.checked_ids(src, num_sources, f"{name}: src")
+        v = ea.checked_ids(dst, num_targets, f"{name}: dst")
         table = Columns(len(u))
         given = {key: table.checked(key, array) for key, array in (columns or {}).items()}
         indptr, targets, order = ea.compress(u, v, num_sources, num_targets, name)
@@ -334,8 +335,43 @@ class EdgeSet:
         EditRefusedError
             If there is no edit to take back, or if a listener cannot follow now.
         """
-        self.prepare_undo().commit(record=False)
-        return self.history.pop()
+        return self.take_back(self.prepare_undo())
+
+    def take_back(self, prepared: PreparedEdit) -> EdgeEdit:
+        """Commit what `prepare_undo` gave, and return the edit that it takes back."""
+        back = prepared.commit(record=False)
+        newest = self.history.pop()
+        self.undone.append((newest, back))
+        return newest
+
+    def prepare_redo(self) -> PreparedEdit:
+        """Return the edit, checked and not yet made, that makes the one last undone again; see `redo`."""
+        if not self.undone:
+            raise EditRefusedError(f"{self.name}: expected an undone edit to make again, got none since the last edit")
+        edit, back = self.undone[-1]
+        # The columns are those that the undo found, so that what was trained since the edit comes back.
+        drop, grow, columns = back.inverse()
+        return plan_edit(
+            self, drop, grow, columns, back.dropped_rest, step=edit.step, reason=edit.reason,
+            transaction=edit.transaction, default_weight=False, finite=False,
+        )  # fmt: skip
+
+    def redo(self) -> EdgeEdit:
+        """Make the edit that was undone last again and return it; attributes are as the undo found them.
+
+        Raises
+        ------
+        EditRefusedError
+            If there is none, or another edit was made since, or if a listener cannot follow now.
+        """
+        return self.make_again(self.prepare_redo())
+
+    def make_again(self, prepared: PreparedEdit) -> EdgeEdit:
+        """Commit what `prepare_redo` gave, and return it."""
+        edit = prepared.commit(record=False)
+        self.history.append(edit)
+        self.undone.pop()
+        return edit
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)

@@ -155,6 +155,7 @@ class FreeEdges(EdgeStore):
         first = edges.num_edges == 0 and not len(edges.history)
         plan = plan_edit(edges, drop, grow, full, partial, reason="networkx", default_weight=False, finite=False)
         plan.commit(record=not first)
+        edges.undone.clear()
         self._forget_overlay()
 
     def renumber(self, moved: Array, nodes: int) -> None:
@@ -201,7 +202,18 @@ class FreeEdges(EdgeStore):
         CycleError
             If the grown edges close a cycle.
         """
-        prepared = self.edges.prepare(drop, grow, step, reason, **columns)
+        return self._commit(self.edges.prepare(drop, grow, step, reason, **columns))
+
+    def repeat(self, edit: EdgeEdit) -> EdgeEdit:
+        return self._commit(
+            plan_edit(
+                self.edges, edit.dropped, edit.grown, edit.grown_columns, edit.grown_rest,
+                step=edit.step, reason=edit.reason, finite=False,
+            )
+        )  # fmt: skip
+
+    def _commit(self, prepared: PreparedEdit) -> EdgeEdit:
+        """Make a prepared edit of a graph: refused if it closes a cycle, with the layers kept where they can be."""
         src, dst = prepared.edit.grown
         loops = src == dst
         if loops.any():
@@ -229,6 +241,9 @@ class FreeEdges(EdgeStore):
     def undo(self) -> EdgeEdit:
         return self.edges.undo()
 
+    def redo(self) -> EdgeEdit:
+        return self.edges.redo()
+
     def edge_set(self) -> EdgeSet:
         return self.edges
 
@@ -239,6 +254,7 @@ class FreeEdges(EdgeStore):
             edges.indptr.copy(), edges.dst.copy(), edges.num_targets, edges.columns.copy(), name=edges.name
         )
         copied.history = History(list(edges.history))
+        copied.undone = list(edges.undone)
         return FreeEdges(copied)
 
     @property

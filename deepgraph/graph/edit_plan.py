@@ -59,6 +59,7 @@ class PreparedEdit:
             table.merge(edit.grown_rows, edit.grown_rest)
         if record:
             edges.history.append(edit)
+            edges.undone.clear()
         for listener in edges.listeners():
             listener.edit_done(edges, edit)
         return edit
@@ -119,8 +120,8 @@ def plan_edit(
 def _laid_out(edges: EdgeSet, edit: EdgeEdit) -> PreparedEdit:
     """Return the edit with the arrays that it will leave."""
     gather = edit.gather()
-    dst = np.empty(edit.num_after, np.int32)
-    dst[gather >= 0] = edges.dst[gather[gather >= 0]]
+    # A grown edge, whose row is -1, takes any target here and its own in the next line.
+    dst = edges.dst[gather] if edit.num_before else np.empty(edit.num_after, np.int32)
     dst[edit.grown_rows] = edit.grown[1]
     rows = edges.num_sources
     change = np.bincount(edit.grown[0], minlength=rows) - np.bincount(edit.dropped[0], minlength=rows)

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import numpy.typing as npt
 
+from deepgraph.errors import ArgumentError
 from deepgraph.graph.arrays import Array
+from deepgraph.graph.history_queries import EdgeDiff, Lifetimes, edge_lifetimes, edit_steps, net_change
 from deepgraph.graph.packed_edits import PackedEdits
 
 if TYPE_CHECKING:
+    from deepgraph.graph.array_graph import ArrayGraph
     from deepgraph.graph.columns import Columns
 
 __all__ = ["EdgeEdit", "History", "block_of_transactions", "next_transaction"]
@@ -213,6 +216,92 @@ class History(Sequence[EdgeEdit]):
         for block in self._blocks:
             parts.extend([block] if isinstance(block, PackedEdits) else block)
         return sum(getattr(one, name) for one in (*parts, *self._recent))
+
+    # -- questions ----------------------------------------------------------------------------------------------
+
+    def diff(self, first: int | None = None, last: int | None = None) -> EdgeDiff:
+        """Return `(dropped, grown)`, the net change of edges from the end of one step to the end of another.
+
+        Parameters
+        ----------
+        first, last : int, optional
+            Steps; default from before the first edit, and to after the newest. An edit without a step counts with
+            the edit before it; where no edit has one, the number of the edit, from 0, is its step.
+
+        Raises
+        ------
+        ArgumentError
+            If `last` is before `first`.
+
+        Examples
+        --------
+        >>> from deepgraph.graph import CachedLayeredGraph
+        >>> g = CachedLayeredGraph.from_arrays([0, 0], [1, 2])
+        >>> _ = g.edit(grow=([1], [2]), step=10), g.edit(drop=([0], [2]), step=20), g.edit(grow=([0], [2]), step=30)
+        >>> g.history.diff(10, 20).dropped[0].tolist(), g.history.diff(10, 20).dropped[1].tolist()
+        ([0], [2])
+        >>> g.history.diff(10, 30).dropped[0].tolist()
+        []
+        """
+        if first is not None and last is not None and last < first:
+            raise ArgumentError(f"diff: expected the later step last, got first={first}, last={last}; swap them")
+        steps = edit_steps(self)
+        start = 0 if first is None else int(np.searchsorted(steps, first, side="right"))
+        end = len(self) if last is None else int(np.searchsorted(steps, last, side="right"))
+        return net_change(self[start:end])
+
+    def lifetimes(self) -> Lifetimes:
+        """Return `(birth, death, src, dst)`, each (K,): when the edges that some edit changed came and went.
+
+        An edge that came back has a row for each span of its life. Births before the history and deaths that did not
+        happen are -1; edges that no edit changed have no row. Steps are those of `diff`.
+
+        Examples
+        --------
+        >>> from deepgraph.graph import CachedLayeredGraph
+        >>> g = CachedLayeredGraph.from_arrays([0, 0], [1, 2])
+        >>> _ = g.edit(drop=([0], [2]), step=20), g.edit(grow=([0], [2]), step=30)
+        >>> birth, death, src, dst = g.history.lifetimes()
+        >>> birth.tolist(), death.tolist(), src.tolist(), dst.tolist()
+        ([-1, 30], [20, -1], [0, 0], [2, 2])
+        """
+        return edge_lifetimes(self, edit_steps(self))
+
+    def replay(self, graph: ArrayGraph) -> ArrayGraph:
+        """Make all edits in another graph, with their steps, reasons and columns, and return that graph.
+
+        Parameters
+        ----------
+        graph : CachedLayeredGraph
+            It has the edges that the history began with, and is changed; if an edit fails, those before it are undone.
+
+        Raises
+        ------
+        EdgeError, CycleError, ArgumentError
+            If an edit does not fit the graph.
+        EditRefusedError
+            If the graph is a view, or a module cannot follow.
+
+        Examples
+        --------
+        >>> from deepgraph.graph import CachedLayeredGraph
+        >>> g = CachedLayeredGraph.from_arrays([0, 0], [1, 2])
+        >>> before = CachedLayeredGraph.from_arrays([0, 0], [1, 2])
+        >>> _ = g.edit(drop=([0], [2]), grow=([1], [2]), step=20)
+        >>> list(g.history.replay(before).edges)
+        [(0, 1), (1, 2)]
+        """
+        made = 0
+        try:
+            # A list of its own, since the history may be the one that the graph adds to.
+            for edit in list(self):
+                graph.repeat(edit)
+                made += 1
+        except Exception:
+            for _ in range(made):
+                graph.undo()
+            raise
+        return graph
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": None}

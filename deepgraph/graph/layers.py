@@ -49,7 +49,11 @@ def layer_index(
     layer = np.zeros(num_nodes, np.int32)
     if len(dst) == 0:
         return layer
-    waiting = np.bincount(dst, minlength=num_nodes)
+    waiting = np.zeros(num_nodes, np.int64)
+    # Counting widens what it counts: block by block, so that no second copy of the edges is made.
+    block = max(2**20, num_nodes)
+    for start in range(0, len(dst), block):
+        waiting += np.bincount(dst[start : start + block], minlength=num_nodes)
     frontier = np.flatnonzero(waiting == 0)
     depth, seen = 0, 0
     while frontier.size:
@@ -62,8 +66,7 @@ def layer_index(
         seen += frontier.size
         targets = _successors(indptr, dst, frontier, count)
         depth += 1
-        np.subtract.at(waiting, targets, 1)
-        frontier = np.unique(targets[waiting[targets] == 0])
+        frontier = _freed(waiting, targets)
     if seen < num_nodes:
         raise _cycle_error(find_cycle(indptr, dst, waiting > 0), label)
     return layer
@@ -71,10 +74,28 @@ def layer_index(
 
 def _successors(indptr: Array, dst: Array, nodes: Array, count: Array) -> Array:
     """Return the targets of all edges that leave `nodes`, joined; `count` are their out-degrees."""
+    first, last = int(nodes[0]), int(nodes[-1])
+    if last - first + 1 == len(nodes):
+        # Nodes in a row, ascending as they are here, have their edges in a row.
+        between: Array = dst[indptr[first] : indptr[last + 1]]
+        return between
     ends = np.cumsum(count)
     rows = np.arange(ends[-1]) + np.repeat(indptr[nodes] - (ends - count), count)
     targets: Array = dst[rows]
     return targets
+
+
+def _freed(waiting: Array, targets: Array) -> Array:
+    """Take one from `waiting` for each of `targets`, and return those that wait no more, ascending."""
+    low, high = int(targets.min(initial=len(waiting))), int(targets.max(initial=-1))
+    if high - low > 4 * len(targets):
+        np.subtract.at(waiting, targets, 1)
+        return np.unique(targets[waiting[targets] == 0])
+    # The targets lie close together, as those of a layer do: counting is faster than taking and sorting.
+    arrived = np.bincount(targets - low if low else targets, minlength=max(high - low + 1, 0))
+    window = waiting[low : high + 1]
+    window -= arrived
+    return low + np.flatnonzero((arrived > 0) & (window == 0))
 
 
 def _walk_narrow(
