@@ -13,11 +13,11 @@ from scipy.sparse import csgraph
 from deepgraph.analysis.components import largest_component
 from deepgraph.analysis.edges import EdgeArrays, FloatArray, IntArray, arrays_of
 from deepgraph.errors import ArgumentError, TooLargeError
-from deepgraph.graph.nulls import as_generator
+from deepgraph.graph.sampling import as_generator
 
 if TYPE_CHECKING:
     from deepgraph.analysis.edges import Source
-    from deepgraph.graph.nulls import Seed
+    from deepgraph.graph.sampling import Seed
 
 __all__ = ["Centrality", "betweenness", "closeness", "pagerank"]
 

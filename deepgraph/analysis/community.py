@@ -13,11 +13,11 @@ from scipy import sparse
 from deepgraph.analysis.dense import DENSE_LIMIT, without_dense_pairs
 from deepgraph.analysis.edges import EdgeArrays, FloatArray, IntArray, arrays_of
 from deepgraph.errors import ArgumentError, MissingDependencyError, TooLargeError
-from deepgraph.graph.nulls import as_generator
+from deepgraph.graph.sampling import as_generator
 
 if TYPE_CHECKING:
     from deepgraph.analysis.edges import Source
-    from deepgraph.graph.nulls import Seed
+    from deepgraph.graph.sampling import Seed
 
 __all__ = ["LOUVAIN_LIMIT", "louvain", "modularity", "modularity_of"]
 

@@ -19,11 +19,11 @@ from deepgraph.analysis.edges import EdgeArrays, arrays_of
 from deepgraph.analysis.parallel import run_tasks, write_whole
 from deepgraph.analysis.run import evaluate_all
 from deepgraph.errors import ArgumentError
-from deepgraph.graph.nulls import as_generator
+from deepgraph.graph.sampling import as_generator
 
 if TYPE_CHECKING:
     from deepgraph.analysis.edges import Source
-    from deepgraph.graph.nulls import Seed
+    from deepgraph.graph.sampling import Seed
 
 __all__ = ["features"]
 

@@ -14,11 +14,11 @@ from scipy.sparse import csgraph
 from deepgraph.analysis.components import largest_component
 from deepgraph.analysis.edges import FloatArray, IntArray, arrays_of
 from deepgraph.errors import ArgumentError
-from deepgraph.graph.nulls import as_generator
+from deepgraph.graph.sampling import as_generator
 
 if TYPE_CHECKING:
     from deepgraph.analysis.edges import Source
-    from deepgraph.graph.nulls import Seed
+    from deepgraph.graph.sampling import Seed
 
 __all__ = ["PathLengths", "path_length_max", "path_length_mean", "path_lengths"]
 

@@ -12,11 +12,11 @@ from scipy.special import zeta
 from deepgraph.analysis.degrees import degrees
 from deepgraph.analysis.edges import FloatArray, IntArray
 from deepgraph.errors import ArgumentError, StructureError
-from deepgraph.graph.nulls import as_generator
+from deepgraph.graph.sampling import as_generator
 
 if TYPE_CHECKING:
     from deepgraph.analysis.edges import Source
-    from deepgraph.graph.nulls import Seed
+    from deepgraph.graph.sampling import Seed
 
 __all__ = ["MIN_TAIL", "PowerLaw", "fit_power_law", "positive_counts", "power_law", "power_law_exponent"]
 

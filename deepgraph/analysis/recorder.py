@@ -15,12 +15,12 @@ from deepgraph.analysis.edges import EdgeArrays, FloatArray, graph_of
 from deepgraph.analysis.measure import Measure, near_names, pick
 from deepgraph.analysis.run import evaluate
 from deepgraph.errors import ArgumentError, DtypeError, MissingColumnError, MissingDependencyError
-from deepgraph.graph.nulls import as_generator
+from deepgraph.graph.sampling import as_generator
 
 if TYPE_CHECKING:
     import pandas
 
-    from deepgraph.graph.nulls import Seed
+    from deepgraph.graph.sampling import Seed
 
 __all__ = ["Recorder"]
 

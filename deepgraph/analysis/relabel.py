@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepgraph.analysis.edges import graph_of
-from deepgraph.graph.nulls import as_generator, permute_within_blocks
+from deepgraph.graph.nulls import permute_within_blocks
+from deepgraph.graph.sampling import as_generator
 
 if TYPE_CHECKING:
     from deepgraph.graph import CachedLayeredGraph
-    from deepgraph.graph.nulls import Seed
+    from deepgraph.graph.sampling import Seed
 
 __all__ = ["null_relabel"]
 

@@ -22,11 +22,11 @@ from deepgraph.analysis.report import Report, Value
 from deepgraph.analysis.smallworld import null_graph
 from deepgraph.analysis.stages import PAIR_MEASURES, STAGE_MEASURES
 from deepgraph.errors import ArgumentError, MissingColumnError, StructureError, TooLargeError
-from deepgraph.graph.nulls import as_generator
+from deepgraph.graph.sampling import as_generator
 
 if TYPE_CHECKING:
     from deepgraph.graph import CachedLayeredGraph
-    from deepgraph.graph.nulls import Seed
+    from deepgraph.graph.sampling import Seed
 
 __all__ = ["analyse", "evaluate", "evaluate_all"]
 

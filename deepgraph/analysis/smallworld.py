@@ -14,12 +14,13 @@ from deepgraph.analysis.dense import DENSE_LIMIT, without_dense_pairs
 from deepgraph.analysis.edges import EdgeArrays, FloatArray, IntArray, arrays_of, graph_of, ratio
 from deepgraph.analysis.paths import path_lengths
 from deepgraph.errors import ArgumentError
-from deepgraph.graph.nulls import as_generator, null_degree, null_er
+from deepgraph.graph.nulls import null_degree, null_er
+from deepgraph.graph.sampling import as_generator
 
 if TYPE_CHECKING:
     from deepgraph.analysis.edges import Source
     from deepgraph.graph import CachedLayeredGraph
-    from deepgraph.graph.nulls import Seed
+    from deepgraph.graph.sampling import Seed
 
 __all__ = [
     "SmallWorld",

@@ -10,13 +10,35 @@ from deepgraph.graph.graph_store import EdgeData, GraphStore, NodeData
 __all__ = ["AdjacencyMapping", "EdgeData", "GraphStore", "NeighbourRow", "NodeData", "NodeMapping"]
 
 
-class NodeMapping(MutableMapping[Any, Any]):
-    """label -> attributes, in the order of the nodes."""
+class _ByLabel(MutableMapping[Any, Any]):
+    """A mapping whose keys are the labels of the nodes, in their order."""
 
     __slots__ = ("store",)
 
     def __init__(self, store: GraphStore | None = None) -> None:
         self.store = store if store is not None else GraphStore()
+
+    def __delitem__(self, label: Hashable) -> None:
+        self.store.remove_node(label)
+
+    def __iter__(self) -> Iterator[Hashable]:
+        return self.store.nodes.labels()
+
+    def __len__(self) -> int:
+        return len(self.store.nodes)
+
+    def __contains__(self, label: object) -> bool:
+        try:
+            self.store.nodes.slot(label)
+        except KeyError:
+            return False
+        return True
+
+
+class NodeMapping(_ByLabel):
+    """label -> attributes, in the order of the nodes."""
+
+    __slots__ = ()
 
     def __getitem__(self, label: Hashable) -> NodeData:
         return self.store.node_data(self.store.nodes.slot(label))
@@ -27,22 +49,6 @@ class NodeMapping(MutableMapping[Any, Any]):
         proxy.clear()
         proxy.update(kept)
 
-    def __delitem__(self, label: Hashable) -> None:
-        self.store.remove_node(label)
-
-    def __iter__(self) -> Iterator[Hashable]:
-        return self.store.nodes.labels()
-
-    def __len__(self) -> int:
-        return len(self.store.nodes)
-
-    def __contains__(self, label: object) -> bool:
-        try:
-            self.store.nodes.slot(label)
-        except KeyError:
-            return False
-        return True
-
     def clear(self) -> None:
         """Remove all nodes."""
         for label in list(self):
@@ -52,13 +58,14 @@ class NodeMapping(MutableMapping[Any, Any]):
         return repr({label: dict(data) for label, data in self.items()})
 
 
-class AdjacencyMapping(MutableMapping[Any, Any]):
+class AdjacencyMapping(_ByLabel):
     """label -> row of neighbours; `forward` rows are successors, others predecessors."""
 
-    __slots__ = ("forward", "store")
+    __slots__ = ("forward",)
 
     def __init__(self, store: GraphStore | None = None, forward: bool = True) -> None:
-        self.store, self.forward = store if store is not None else GraphStore(), forward
+        super().__init__(store)
+        self.forward = forward
 
     def __getitem__(self, label: Hashable) -> NeighbourRow:
         return NeighbourRow(self.store, self.store.nodes.slot(label), self.forward)
@@ -69,22 +76,6 @@ class AdjacencyMapping(MutableMapping[Any, Any]):
         wanted = dict(row)
         mine.clear()
         mine.update(wanted)
-
-    def __delitem__(self, label: Hashable) -> None:
-        self.store.remove_node(label)
-
-    def __iter__(self) -> Iterator[Hashable]:
-        return self.store.nodes.labels()
-
-    def __len__(self) -> int:
-        return len(self.store.nodes)
-
-    def __contains__(self, label: object) -> bool:
-        try:
-            self.store.nodes.slot(label)
-        except KeyError:
-            return False
-        return True
 
     def __repr__(self) -> str:
         return repr({label: {v: dict(d) for v, d in row.items()} for label, row in self.items()})

@@ -16,7 +16,6 @@ from deepgraph.graph import CachedLayeredGraph, EdgeSet
 from deepgraph.graph.arrays import Array
 from deepgraph.graph.edge_store import BoundEdges
 from deepgraph.graph.node_table import NodeTable
-from deepgraph.kernels.activations import activation
 from deepgraph.kernels.plan import Plan
 from deepgraph.sparse.engine import Engine, Part
 from deepgraph.sparse.layer import EdgeLayer
@@ -52,11 +51,6 @@ def float_dtype(dtype: torch.dtype | None) -> torch.dtype:
     if not chosen.is_floating_point:
         raise DtypeError(f"dtype: expected a floating dtype, got {chosen}")
     return chosen
-
-
-def activation_code(name: str) -> int:
-    """Return the code of an activation; ArgumentError names those that there are."""
-    return activation(name).code
 
 
 class BiasColumn:
