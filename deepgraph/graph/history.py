@@ -14,6 +14,7 @@ from deepgraph.errors import ArgumentError
 from deepgraph.graph.arrays import Array
 from deepgraph.graph.history_queries import EdgeDiff, Lifetimes, edge_lifetimes, edit_steps, net_change
 from deepgraph.graph.packed_edits import PackedEdits
+from deepgraph.graph.row_moves import RowMoves
 
 if TYPE_CHECKING:
     from deepgraph.graph.array_graph import ArrayGraph
@@ -109,16 +110,13 @@ class EdgeEdit:
         """Number of edges after the edit."""
         return self.num_before - self.num_dropped + self.num_grown
 
-    def gather(self) -> npt.NDArray[np.int64]:
-        """Return for each edge after the edit (E,) its row before it, -1 for a grown edge."""
-        result = np.empty(self.num_after, np.int64)
-        is_new = np.zeros(self.num_after, bool)
-        is_new[self.grown_rows] = True
-        kept = np.ones(self.num_before, bool)
-        kept[self.dropped_rows] = False
-        result[is_new] = -1
-        result[~is_new] = np.flatnonzero(kept)
-        return result
+    def moves(self) -> RowMoves:
+        """Return where the edit leaves the rows of the edges; columns follow with `moves().apply(column)`."""
+        return RowMoves(self.dropped_rows, self.grown_rows, self.num_before)
+
+    def gather(self) -> Array:
+        """Return for each edge after the edit (E,) its row before it, -1 for a grown edge; int32 where that fits."""
+        return self.moves().gather()
 
     def inverse(self) -> tuple[tuple[Array, Array], tuple[Array, Array], dict[str, Any]]:
         """Return `(drop, grow, columns of the grown)` that take this edit back."""

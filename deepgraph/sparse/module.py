@@ -85,7 +85,7 @@ class BiasColumn:
             if layer.bias is not None:
                 layer.bias.data.copy_(torch.from_numpy(wanted[targets]))
 
-    def follow(self, edit: Any, gather: Array, grown: Array) -> None:
+    def follow(self, edit: Any, moves: Any, grown: Array) -> None:
         """Nothing to do: biases belong to nodes, which no edit moves."""
 
 
