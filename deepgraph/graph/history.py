@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-import numpy.typing as npt
 
 from deepgraph.errors import ArgumentError
 from deepgraph.graph.arrays import Array
@@ -300,6 +300,38 @@ class History(Sequence[EdgeEdit]):
                 graph.undo()
             raise
         return graph
+
+    # -- files --------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the edits to a file of their own, at once or not at all: arrays in a zip, some bytes an edge.
+
+        Raises
+        ------
+        DtypeError
+            If a value of an attribute is of a kind that no file holds.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from deepgraph.graph import CachedLayeredGraph
+        >>> g = CachedLayeredGraph.from_arrays([0, 0], [1, 2])
+        >>> _ = g.edit(drop=([0], [2]), step=20)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     g.history.save(f"{folder}/edits.dg")
+        ...     History.load(f"{folder}/edits.dg")[0]
+        EdgeEdit(dropped=1, grown=0, step=20)
+        """
+        from deepgraph.graph.files import save_history
+
+        save_history(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> History:
+        """Return the history that `save` wrote; FileFormatError if the file is another."""
+        from deepgraph.graph.files import load_history
+
+        return load_history(path)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": None}

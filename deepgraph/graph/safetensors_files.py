@@ -77,7 +77,7 @@ def _readable_names(content: dict[str, Any], count: int) -> list[str]:
     return names
 
 
-def read_safetensors(path: str | os.PathLike[str]) -> CachedLayeredGraph:
+def read_safetensors(path: str | os.PathLike[str], check: bool = True) -> CachedLayeredGraph:
     """Return the graph of a file that `write_safetensors` wrote.
 
     Raises
@@ -85,7 +85,8 @@ def read_safetensors(path: str | os.PathLike[str]) -> CachedLayeredGraph:
     MissingDependencyError
         If safetensors is not installed.
     FileFormatError
-        If the file is truncated, damaged, foreign or newer.
+        If the file is truncated, damaged, foreign or newer; unless `check` is False, if the graph has a cycle, or
+        weights or biases that are not finite.
     """
     package = _package()
     os.stat(path)
@@ -103,9 +104,10 @@ def read_safetensors(path: str | os.PathLike[str]) -> CachedLayeredGraph:
             raise FileFormatError(
                 f"expected version {_VERSION} or older, got {header.get('version')!r:.40}; upgrade deepgraph"
             )
-        return GraphDecoder([_array(found, name, header["raw"]) for name in header["names"]]).decode_graph(
-            header["content"]
-        )
+        if len(set(header["names"])) < len(header["names"]):
+            raise FileFormatError("expected each array once, got duplicates")
+        arrays = [_array(found, name, header["raw"]) for name in header["names"]]
+        return GraphDecoder(arrays, check).decode_graph(header["content"])
 
 
 def _array(found: dict[str, Array], name: str, raw: dict[str, Any]) -> Array:
