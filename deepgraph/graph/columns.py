@@ -178,7 +178,7 @@ class Columns:
         if not own:
             del self.exotic[row]
 
-    def _in_column(self, row: int, name: str) -> bool:
+    def _in_column(self, row: int, name: object) -> bool:
         if name in self.bound:
             return True
         if name not in self.arrays:
@@ -192,6 +192,20 @@ class Columns:
             if self._in_column(row, name):
                 yield name
         yield from list(self.exotic.get(row, ()))
+
+    def holds(self, row: int, name: object) -> bool:
+        """Return whether one row has an attribute."""
+        return self._in_column(row, name) or name in self._exotic.get(row, ())
+
+    def row(self, row: int) -> dict[str, Any]:
+        """Return the attributes of one row as Python values."""
+        found = {name: binding.read()[row].item() for name, binding in self.bound.items()}
+        for name, array in self.arrays.items():
+            mask = self.present.get(name)
+            if mask is None or mask[row]:
+                found[name] = array.item(row)
+        found.update(self._exotic.get(row, ()))
+        return found
 
     def get(self, row: int, name: str) -> Any:
         """Return one attribute as a Python value; KeyError where the row has none."""
