@@ -1,4 +1,4 @@
-"""Columns follow edits as if each row were moved by hand, whatever the size of the blocks."""
+"""Edges in canonical order, and columns that follow edits as if each row were moved by hand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deepgraph.errors import EdgeError
 from deepgraph.graph import CachedLayeredGraph, row_moves
+from deepgraph.graph.arrays import compress
 from deepgraph.graph.columns import Columns
 from deepgraph.graph.row_moves import RowMoves
 
@@ -80,3 +82,24 @@ def test_an_edit_makes_no_index_of_all_edges() -> None:
     prepared.commit()
     assert prepared.moves._gather is None
     assert g.column("weight").tolist() == [1.0, 3.0]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_pairs_are_sorted_the_same_way_however_many_nodes_there_are(data: Any) -> None:
+    rows, columns = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 5))
+    pairs = data.draw(st.lists(st.tuples(st.integers(0, rows - 1), st.integers(0, columns - 1)), max_size=20))
+    kind = data.draw(st.sampled_from([np.int32, np.int64]))
+    src, dst = np.array(pairs, kind).reshape(-1, 2).T
+    # Many nodes without edges make another way of sorting the faster one.
+    for extra in (0, 50):
+        if len(set(pairs)) < len(pairs):
+            with pytest.raises(EdgeError, match=f"each pair once, got {len(pairs) - len(set(pairs))} duplicated"):
+                compress(src, dst, rows + extra, columns)
+            continue
+        indptr, targets, order = compress(src, dst, rows + extra, columns)
+        expected = sorted(range(len(pairs)), key=lambda k: pairs[k])
+        assert (np.arange(len(pairs)) if order is None else order).tolist() == expected
+        assert targets.tolist() == [pairs[k][1] for k in expected]
+        assert np.repeat(np.arange(rows + extra), np.diff(indptr)).tolist() == [pairs[k][0] for k in expected]
+        assert (indptr.dtype, targets.dtype) == (np.int64, np.int32)
