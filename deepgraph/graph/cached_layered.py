@@ -59,9 +59,10 @@ class CachedLayeredGraph(ArrayGraph):
         self._attach(GraphStore())
         attr.pop("backend", None)
         if isinstance(incoming_graph_data, CachedLayeredGraph):
-            other = incoming_graph_data.copy()
-            self._attach(other._store)
-            other._store.edges.history().clear()
+            given = incoming_graph_data
+            other = given if given._owns() else given.copy()
+            store = other._arrays()
+            self._attach(GraphStore(store.nodes.copy(), store.edges.copy().without_history()))
             self.graph.update(other.graph)
         elif incoming_graph_data is not None:
             nx.convert.to_networkx_graph(incoming_graph_data, create_using=self)

@@ -58,9 +58,7 @@ def copy_of_view(view: CachedLayeredGraph) -> CachedLayeredGraph | None:
     if node_ok is not None and edge_ok is not None:
         nodes, edges, moved = _filtered(store, node_ok, edge_ok)
         return base._from_parts_of_class(nodes, edges, moved_positions(view.graph, moved))
-    parts = store.edges.copy() if forward else turned(store)
-    if isinstance(parts, FreeEdges):
-        parts.edges.history.clear()
+    parts = store.edges.copy().without_history() if forward else turned(store)
     return base._from_parts_of_class(store.nodes.copy(), parts, dict(view.graph))
 
 

@@ -246,6 +246,12 @@ class FreeEdges(EdgeStore):
     def layers(self) -> Array:
         return self._kept.at(self.edges.version, self.csr(), self.label)
 
+    def without_history(self) -> FreeEdges:
+        """Return these edges, whose history begins here."""
+        self.edges.history.clear()
+        self.edges.undone.clear()
+        return self
+
     def edge_set(self) -> EdgeSet:
         return self.edges
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from deepgraph.errors import FileFormatError, MissingDependencyError, TooLargeError
+from deepgraph.errors import FileFormatError, MissingDependencyError
 from deepgraph.graph.array_graph import ArrayGraph
 from deepgraph.graph.arrays import Array
 from deepgraph.graph.cached_layered import CachedLayeredGraph
-from deepgraph.graph.container import MAX_HEADER, check_values, replacing
+from deepgraph.graph.container import check_header, check_values, replacing
 from deepgraph.graph.files import GraphDecoder, GraphEncoder, reading
 
 __all__ = ["read_safetensors", "write_safetensors"]
@@ -57,11 +57,7 @@ def write_safetensors(g: ArrayGraph, path: str | os.PathLike[str]) -> None:
             raw[name] = [array.dtype.str, list(array.shape)]
             tensors[name] = np.frombuffer(array.tobytes(), np.uint8)
     header = json.dumps({"version": _VERSION, "content": content, "names": names, "raw": raw}, allow_nan=False)
-    if len(header) > MAX_HEADER:
-        raise TooLargeError(
-            f"expected at most {MAX_HEADER:,} bytes of labels and attributes that are no arrays, got {len(header):,}; "
-            "keep them in columns of numbers or strings"
-        )
+    check_header(header)
     with replacing(path) as file:
         file.write(package.numpy.save(tensors, {"deepgraph": header}))
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from strategies import dags
 
 import deepgraph as dg
+from deepgraph.errors import EditRefusedError
 from deepgraph.graph import CachedLayeredGraph
 from deepgraph.graph.grid_labels import GridLabels
 
@@ -122,6 +123,11 @@ def test_a_graph_of_a_graph_is_its_own() -> None:
     g.edit(drop=([0], [1]))
     again = CachedLayeredGraph(g, name="new")
     assert (again.graph["name"], g.graph["name"], len(again.history), len(g.history)) == ("new", "old", 0, 1)
+    g.undo()
+    for one in (CachedLayeredGraph(g), g.copy(as_view=True).copy()):
+        with pytest.raises(EditRefusedError, match="got none since the last edit"):
+            one.redo()
+    g.redo()
     again.add_edge(0, 2)
     assert (g.number_of_edges(), again.number_of_edges()) == (1, 2)
     part = CachedLayeredGraph(g.subgraph([1, 2]))

@@ -376,7 +376,7 @@ def test_an_edge_list_is_for_graphs_of_edges(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("deepgraph.graph.edge_lists._FREE_NODES", 10)
     with pytest.raises(TooLargeError, match="save in the default format"):
         CachedLayeredGraph.from_arrays([], [], 11).save(tmp_path / "g.txt")
-    monkeypatch.setattr("deepgraph.graph.safetensors_files.MAX_HEADER", 10)
+    monkeypatch.setattr("deepgraph.graph.container.MAX_HEADER", 10)
     with pytest.raises(TooLargeError, match="no arrays"):
         CachedLayeredGraph.from_arrays([], [], 11).save(tmp_path / "g.safetensors")
 
