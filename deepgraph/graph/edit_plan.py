@@ -95,7 +95,11 @@ def plan_edit(
     _refuse_existing(edges, sources, targets, at, rows)
     given = {key: _grown_column(edges, key, values, len(sources), order, finite) for key, values in columns.items()}
     if default_weight and len(sources) and "weight" not in given and edges.weighted:
-        given["weight"] = np.zeros(len(sources), edges.weight_dtype)
+        zeros = np.zeros(len(sources), edges.weight_dtype)
+        if edges.columns.accepts("weight", zeros):
+            given["weight"] = zeros
+        else:
+            rest = _with_weights(rest, len(sources))
     drop_src = (np.searchsorted(edges.indptr, rows, side="right") - 1).astype(np.int32)
     dropped_columns, dropped_rest = edges.columns.cut(rows) if len(rows) else ({}, None)
     edit = EdgeEdit(
@@ -116,6 +120,15 @@ def plan_edit(
     for listener in edges.listeners():
         listener.edit_check(edges, edit)
     return _laid_out(edges, edit)
+
+
+def _with_weights(rest: Columns | None, count: int) -> Columns:
+    """Return `rest` with weight 0 in the rows that have none: beside a column of words numbers stand apart."""
+    result = Columns(count) if rest is None else rest.copy()
+    for row in range(count):
+        if "weight" not in result.row(row):
+            result.set(row, "weight", 0.0)
+    return result
 
 
 def _laid_out(edges: EdgeSet, edit: EdgeEdit) -> PreparedEdit:

@@ -288,3 +288,20 @@ class Seldom(Timeline):
 
 TestSeldom = Seldom.TestCase
 TestSeldom.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
+
+
+def test_what_counts_as_weights_does_not_depend_on_how_they_are_kept() -> None:
+    for odd in (None, "heavy", False):
+        g = CachedLayeredGraph([(0, 1, {"weight": odd}), (1, 2, {"weight": 2.5}), (2, 3, {"weight": odd})])
+        for _ in range(2):
+            g.edit(drop=([0, 2], [1, 3]), grow=([0], [2]))
+            assert dict(g.edges[0, 2]) == {"weight": 0.0}
+            g.undo()
+            assert [d["weight"] for _, _, d in g.edges(data=True)] == [odd, 2.5, odd]
+            g.edit(grow=([0, 1], [3, 3]))
+            assert [dict(g.edges[u, 3]) for u in (0, 1)] == [{"weight": 0.0}] * 2
+            assert g.undo().num_grown == 2
+    only_words = CachedLayeredGraph([(0, 1, {"weight": "heavy"})])
+    only_words.add_node(2)
+    only_words.edit(grow=([1], [2]))
+    assert dict(only_words.edges[1, 2]) == {}
