@@ -54,6 +54,14 @@ class Kernel(ABC):
     def saved_shape(self, batch: int, dtype: torch.dtype) -> tuple[int, ...]:
         """Return the shape of what `forward` saves for a batch of B rows."""
 
+    def saved_dtype(self, dtype: torch.dtype) -> torch.dtype:
+        """Return the dtype of what `forward` saves."""
+        return dtype
+
+    def infer(self, x: Tensor, weights: list[Tensor], bias: Tensor) -> Tensor:
+        """Return y (B, O) alone; see `forward`."""
+        return self.forward(x, weights, bias)[0]
+
     @abstractmethod
     def forward(self, x: Tensor, weights: list[Tensor], bias: Tensor) -> tuple[Tensor, Tensor]:
         """Return (y (B, O), saved) for x (B, I), weights in the layout of the storage, and bias (C,).

@@ -264,7 +264,8 @@ def _forward_fake(x: Tensor, weights: list[Tensor], bias: Tensor, handle: int) -
     kernel = program(handle).kernel
     kernel.check(x, weights, bias)
     batch = x.shape[0]
-    return x.new_empty(batch, kernel.topology.outputs.shape[0]), x.new_empty(kernel.saved_shape(batch, x.dtype))
+    saved = x.new_empty(kernel.saved_shape(batch, x.dtype), dtype=kernel.saved_dtype(x.dtype))
+    return x.new_empty(batch, kernel.topology.outputs.shape[0]), saved
 
 
 def _backward(

@@ -55,9 +55,11 @@ def tile_width(batch: int, itemsize: int) -> int:
 
     Examples
     --------
-    >>> tile_width(128, 4), tile_width(128, 8), tile_width(20, 4), tile_width(1, 4)
-    (64, 32, 32, 4)
+    >>> tile_width(128, 4), tile_width(128, 8), tile_width(20, 4), tile_width(3, 4), tile_width(1, 4)
+    (64, 32, 32, 4, 1)
     """
+    if batch == 1:
+        return 1
     columns = _COLUMNS
     while columns > 16 and columns >= 2 * batch:
         columns //= 2
