@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import mmap
 import sys
 from threading import Lock
 from typing import Any
@@ -13,6 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 __all__ = ["Buffers"]
 
 _ALIGNMENT = 64
+_LARGE_PAGE = 2**21
 # One list entry, one loop variable and the argument of getrefcount: nobody else holds the block.
 _FREE = 3
 
@@ -63,6 +66,20 @@ class Buffers:
             # A block of much more than is asked for waits for those who need it.
             if size <= block.nbytes <= 2 * size and sys.getrefcount(block) == _FREE:
                 return block
-        block = np.empty(size, np.uint8)
+        block = _memory(size)
         self._blocks = [block, *(kept for kept in self._blocks[: self._most - 1])]
         return block
+
+
+def _memory(size: int) -> NDArray[np.uint8]:
+    """Return `size` bytes or a few more, on large pages where the system has them and they are worth it."""
+    advice = getattr(mmap, "MADV_HUGEPAGE", None)
+    if size < _LARGE_PAGE // 2 or advice is None:
+        return np.empty(size, np.uint8)
+    whole = -(-size // _LARGE_PAGE) * _LARGE_PAGE
+    # Room to begin at a multiple of the page size; what is not touched takes no memory.
+    mapped = mmap.mmap(-1, whole + _LARGE_PAGE)
+    with contextlib.suppress(OSError):
+        mapped.madvise(advice)
+    begin = -np.frombuffer(mapped, np.uint8).ctypes.data % _LARGE_PAGE
+    return np.frombuffer(mapped, np.uint8, whole, begin)

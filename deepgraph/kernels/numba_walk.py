@@ -20,6 +20,7 @@ from deepgraph.kernels.activations import activation
 from deepgraph.kernels.base import Gradients, Kernel
 from deepgraph.kernels.buffers import Buffers
 from deepgraph.kernels.edge_values import check_values, split_gradient
+from deepgraph.kernels.facts import describe
 from deepgraph.kernels.node_values import Parts, Values, steps
 from deepgraph.kernels.panels import panel_rows, panel_table, worth_panels
 from deepgraph.kernels.plan import has_numba
@@ -199,12 +200,16 @@ class NumbaWalk(Kernel):
     def _has_panels(self) -> bool:
         return worth_panels(self.topology)
 
+    @cached_property
+    def _density(self) -> float:
+        return describe(self.topology).density
+
     def _panels(self, cut: Tiling, itemsize: int, *, by_source: bool) -> Any:
         """Return the table of panels of one direction, None where the plain loops are faster."""
         # Shorter rows have several chains of sums, which panels would join in another order.
         if cut.tile * itemsize < _PANEL_ROW_BYTES or not self._has_panels:
             return None
-        key = (panel_rows(cut.tile, itemsize), by_source)
+        key = (panel_rows(cut.tile, itemsize, self._density), by_source)
         if key not in self._tables:
             self._tables[key] = tuple(map(_locked, panel_table(self.topology, *key)))
         return self._tables[key]
