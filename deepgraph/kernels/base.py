@@ -58,9 +58,9 @@ class Kernel(ABC):
         """Return the dtype of what `forward` saves."""
         return dtype
 
-    def infer(self, x: Tensor, weights: list[Tensor], bias: Tensor) -> Tensor:
-        """Return y (B, O) alone; see `forward`."""
-        return self.forward(x, weights, bias)[0]
+    def infer(self, x: Tensor, weights: list[Tensor], biases: list[Tensor]) -> Tensor:
+        """Return y (B, O) alone, with little around it; the biases, joined, are the bias (C,) of `forward`."""
+        return self.forward(x, weights, biases[0] if len(biases) == 1 else torch.cat(biases))[0]
 
     @abstractmethod
     def forward(self, x: Tensor, weights: list[Tensor], bias: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,8 @@ __all__ = ["Buffers"]
 
 _ALIGNMENT = 64
 _LARGE_PAGE = 2**21
-# One list entry, one loop variable and the argument of getrefcount: nobody else holds the block.
+_SMALL = 2**12
+# One entry, one loop variable and the argument of getrefcount: nobody else holds the block.
 _FREE = 3
 
 
@@ -44,7 +45,8 @@ class Buffers:
     """
 
     def __init__(self, blocks: int = 6) -> None:
-        self._most, self._blocks, self._lock = blocks, list[NDArray[np.uint8]](), Lock()
+        self._most, self._lock = blocks, Lock()
+        self._blocks: list[tuple[NDArray[np.uint8], int, int]] = []
 
     def array(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """Return an array of any content that begins at a multiple of 64 bytes.
@@ -57,18 +59,19 @@ class Buffers:
         number = np.dtype(dtype)
         size = math.prod(shape) * number.itemsize
         with self._lock:
-            block = self._block(size + _ALIGNMENT)
-            begin = -block.ctypes.data % _ALIGNMENT
-            return block[begin : begin + size].view(number).reshape(shape)
+            block, begin = self._block(size + _ALIGNMENT)
+            return np.ndarray(shape, number, block, begin)
 
-    def _block(self, size: int) -> NDArray[np.uint8]:
-        for block in self._blocks:
+    def _block(self, size: int) -> tuple[NDArray[np.uint8], int]:
+        """Return memory, and where in it a multiple of the alignment is."""
+        for block, room, begin in self._blocks:
             # A block of much more than is asked for waits for those who need it.
-            if size <= block.nbytes <= 2 * size and sys.getrefcount(block) == _FREE:
-                return block
+            if size <= room <= 2 * size + _SMALL and sys.getrefcount(block) == _FREE:
+                return block, begin
         block = _memory(size)
-        self._blocks = [block, *(kept for kept in self._blocks[: self._most - 1])]
-        return block
+        begin = -block.ctypes.data % _ALIGNMENT
+        self._blocks = [(block, block.nbytes, begin), *self._blocks[: self._most - 1]]
+        return block, begin
 
 
 def _memory(size: int) -> NDArray[np.uint8]:

@@ -17,19 +17,18 @@ from deepgraph.kernels.activations import LEAKY_SLOPE, SOFTPLUS_THRESHOLD, activ
 from deepgraph.kernels.numba_compile import compiled
 from deepgraph.kernels.numba_memory import at_address
 from deepgraph.kernels.numba_reductions import reduce_row, send_back_row
-from deepgraph.kernels.vector import row_backward, row_forward, row_scatter, row_weight_gradient
+from deepgraph.kernels.vector import row_backward, row_forward, row_weight_gradient
 from deepgraph.kernels.vector_functions import block_transpose, row_exponential, row_total
 
 __all__ = [
     "LEAKY",
-    "activate",
+    "activate_node",
     "add_in_order",
     "backward_walk",
     "forward_walk",
     "gather",
     "load_columns",
     "pull_back",
-    "scatter_walk",
     "store_columns",
     "values_of",
 ]
@@ -111,6 +110,16 @@ def _activate_row(row: Any, work: Any, more: Any, code: int) -> None:
 activate = compiled(_activate_row)
 
 
+def _activate_node_loop(block: Any, rank: Any, count: Any, kept: Any, code: Any) -> None:
+    """Replace the sums in row `rank` by their activation, after a copy to row count + kept where kept >= 0."""
+    if kept >= 0:
+        block[count + kept] = block[rank]
+    activate(block[rank], block[block.shape[0] - 2], block[block.shape[0] - 1], code)
+
+
+activate_node = compiled(_activate_node_loop)
+
+
 def _pull_back_row(grad: Any, known: Any, work: Any, more: Any, code: int) -> Any:
     """Multiply `grad` by the derivative at `known` (the output, or z where it was kept); returns its sum."""
     one = grad.dtype.type(1)
@@ -160,8 +169,12 @@ def _load_columns_loop(columns: Any, block: Any, ends: Any, begin: int, padding:
     ranks, fresh, straight = ends
     batch, width = columns.shape[0], block.shape[1]
     real = min(width, batch - begin)
+    if width == 1:
+        for i in range(ranks.shape[0]):
+            block[ranks[i], 0] = columns[begin, i] if fresh[i] else block[ranks[i], 0] + columns[begin, i]
+        return
     # Whole squares go through registers; what is left at the edges goes number by number.
-    side = 4 if width == 4 else 16 if block.itemsize == 4 else 8
+    side = 4 if width <= 8 and block.itemsize == 4 else 64 // block.itemsize
     squares = real // side * side
     for first in range(0, ranks.shape[0], _BLOCK):
         last = min(first + _BLOCK, ranks.shape[0])
@@ -189,7 +202,7 @@ def _store_columns_loop(columns: Any, block: Any, ends: Any, begin: int) -> None
     ranks, _, straight = ends
     width = block.shape[1]
     real = min(width, columns.shape[0] - begin)
-    side = 4 if width == 4 else 16 if block.itemsize == 4 else 8
+    side = 4 if width <= 8 and block.itemsize == 4 else 64 // block.itemsize
     squares = real // side * side
     for first in range(0, ranks.shape[0], _BLOCK):
         last = min(first + _BLOCK, ranks.shape[0])
@@ -246,42 +259,7 @@ def forward_walk(tile: int) -> Any:
                 else:
                     reduce_row(block, rank, step, w, start, stop, bias[node], reduce[rank])
                 if code > LEAKY or (reduce[rank] != 0 and code > 0):
-                    if kept[rank] >= 0:
-                        block[count + kept[rank]] = block[rank]
-                    activate(block[rank], block[spare], block[spare + 1], code)
-            store_columns(y, block, outputs, number * tile)
-
-    return compiled(walk)
-
-
-@cache
-def scatter_walk(tile: int) -> Any:
-    """Return the compiled forward loop by source, for narrow tiles: reading values in order pays more than gathering.
-
-    Every node adds its output to the sums of its targets, when all that it sums itself has come.
-    """
-
-    def walk(
-        x: Any, saved: Any, y: Any, nodes: Any, order: Any, indptr: Any, step: Any, w: Any, bias: Any, inputs: Any,
-        outputs: Any, first: int, last: int,
-    ) -> None:  # fmt: skip
-        """Fill tiles first:last of `saved` (tiles, N + K, tile) and the rows of y (B, O) that they hold."""
-        bias_index, mode, kept, _ = nodes
-        count, spare = bias_index.shape[0], saved.shape[1] - 2
-        for number in range(first, last):
-            block = saved[number]
-            block[spare:] = 0
-            for rank in range(count):
-                block[rank] = bias[bias_index[rank]] if bias_index[rank] >= 0 else 0
-            load_columns(x, block, inputs, number * tile, True)
-            for rank in range(count):
-                if mode[rank] > LEAKY:
-                    if kept[rank] >= 0:
-                        block[count + kept[rank]] = block[rank]
-                    activate(block[rank], block[spare], block[spare + 1], mode[rank])
-                position = order[rank]
-                values = values_of(w, position, block)
-                row_scatter(tile, block, rank, step, values, indptr[position], indptr[position + 1], mode[rank])
+                    activate_node(block, rank, count, kept[rank], code)
             store_columns(y, block, outputs, number * tile)
 
     return compiled(walk)

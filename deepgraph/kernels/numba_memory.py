@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 
 from deepgraph.kernels.numba_compile import compiled
 
-__all__ = ["at_address"]
+__all__ = ["at_address", "matrix_at_address"]
 
 
 def _pointer(typing: Any, address: Any, like: Any) -> Any:
@@ -35,5 +35,13 @@ def _at_address_loop(address: Any, like: Any, size: Any) -> Any:
     return carray(pointer(address, like), (size,))
 
 
+def _matrix_at_address_loop(address: Any, like: Any, rows: Any, columns: Any) -> Any:
+    """Return the (rows, columns) elements at an address, of the dtype of `like`."""
+    return carray(pointer(address, like), (rows, columns))
+
+
 at_address = compiled(_at_address_loop)
 """(address, like, size): the elements at an address, of the dtype of the array `like`."""
+
+matrix_at_address = compiled(_matrix_at_address_loop)
+"""(address, like, rows, columns): the same as a matrix."""

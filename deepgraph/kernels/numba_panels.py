@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from deepgraph.kernels.numba_compile import compiled
-from deepgraph.kernels.numba_loops import LEAKY, activate, load_columns, pull_back, store_columns, values_of
+from deepgraph.kernels.numba_loops import LEAKY, activate_node, load_columns, pull_back, store_columns, values_of
 from deepgraph.kernels.vector import row_backward, row_continue, row_weight_gradient
 
 __all__ = ["backward_panels", "forward_panels"]
@@ -48,9 +48,7 @@ def forward_panels(tile: int) -> Any:
                         start, stop = pointers[rank, panel], pointers[rank, panel + 1]
                         row_continue(tile, block, rank, step, w, start, stop, code)
                         if code > LEAKY:
-                            if kept[rank] >= 0:
-                                block[count + kept[rank]] = block[rank]
-                            activate(block[rank], block[spare], block[spare + 1], code)
+                            activate_node(block, rank, count, kept[rank], code)
             store_columns(y, block, outputs, number * tile)
 
     return compiled(walk)

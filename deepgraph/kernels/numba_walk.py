@@ -21,6 +21,7 @@ from deepgraph.kernels.base import Gradients, Kernel
 from deepgraph.kernels.buffers import Buffers
 from deepgraph.kernels.edge_values import check_values, split_gradient
 from deepgraph.kernels.facts import describe
+from deepgraph.kernels.narrow_pass import NarrowPass
 from deepgraph.kernels.node_values import Parts, Values, steps
 from deepgraph.kernels.panels import panel_rows, panel_table, worth_panels
 from deepgraph.kernels.plan import has_numba
@@ -226,30 +227,57 @@ class NumbaWalk(Kernel):
         _announce()
         t, batch, dtype = self.topology, x.shape[0], x.dtype
         cut = self._tiling(batch, dtype)
+        if self._narrow is not None and narrow(cut.tile, self.saved_dtype(dtype).itemsize):
+            return self._few_columns(x, weights, [bias], cut.tile)
         x, bias, weights = _computable(x), _computable(bias), [_computable(weight) for weight in weights]
         columns, biases = x.numpy(), bias.numpy()
         number = columns.dtype
         saved = self._buffers.array(self.saved_shape(batch, dtype), number)
         y = np.empty((batch, t.outputs.shape[0]), number)
         values = Values.of(self._parts, weights)
-        ends = (biases, self._inputs, self._outputs)
-        if narrow(cut.tile, number.itemsize) and t.only_sums:
-            walk = numba_loops.scatter_walk(cut.tile)
-            edges: tuple[Any, ...] = (t.order, t.source_indptr, self._to_target, values.by_node())
-        else:
-            gathered = self._buffers.array((t.num_edges,), number)
-            addresses, bounds = values.by_target
-            numba_loops.gather(addresses, bounds, t.target_perm, gathered)
-            table = self._panels(cut, number.itemsize, by_source=False)
-            walk = numba_loops.forward_walk(cut.tile) if table is None else numba_panels.forward_panels(cut.tile)
-            edges = (t.target_indptr if table is None else table, self._to_source, gathered)
+        gathered = self._buffers.array((t.num_edges,), number)
+        addresses, bounds = values.by_target
+        numba_loops.gather(addresses, bounds, t.target_perm, gathered)
+        table = self._panels(cut, number.itemsize, by_source=False)
+        walk = numba_loops.forward_walk(cut.tile) if table is None else numba_panels.forward_panels(cut.tile)
+        edges = (t.target_indptr if table is None else table, self._to_source, gathered)
 
         def task(bounds: tuple[int, int]) -> None:
-            walk(columns, saved, y, self._nodes, *edges, *ends, *bounds)
+            walk(columns, saved, y, self._nodes, *edges, biases, self._inputs, self._outputs, *bounds)
 
         threads = self._threads(cut, batch)
         _run(task, threads, cut.groups if threads > 1 else [(0, cut.tiles)])
         return torch.from_numpy(y).to(dtype), torch.from_numpy(saved)
+
+    @cached_property
+    def _narrow(self) -> NarrowPass | None:
+        """Return the forward pass by source, which few columns take: reading by target would not pay the copy."""
+        t = self.topology
+        if not (t.only_sums and self._parts.by_source):
+            return None
+        ends = (*self._inputs, self._outputs[0], self._outputs[2])
+        return NarrowPass(t, self._parts, self._to_target, (self._nodes[1], self._nodes[2]), ends)
+
+    def _few_columns(
+        self, x: Tensor, weights: list[Tensor], biases: list[Tensor], tile: int
+    ) -> tuple[Tensor, Tensor]:
+        if self._narrow is None:
+            return self.forward(x, weights, torch.cat(biases))
+        # One bias tensor for each weight tensor: an empty one adds nothing.
+        biases = biases + [biases[0][:0]] * (len(weights) - len(biases))
+        tensors = [[_computable(part) for part in parts] for parts in ([x], weights, biases)]
+        y, saved = self._narrow(tensors[0][0], tensors[1], tensors[2], tile, self._buffers)
+        return y if y.dtype == x.dtype else y.to(x.dtype), torch.from_numpy(saved)
+
+    def infer(self, x: Tensor, weights: list[Tensor], biases: list[Tensor]) -> Tensor:
+        """Return y (B, O) alone; see `Kernel.infer`."""
+        tile = tile_width(len(x), 8 if x.dtype == torch.float64 else 4)
+        if self._narrow is None or not narrow(tile, 8 if x.dtype == torch.float64 else 4):
+            return super().infer(x, weights, biases)
+        if x.dtype == torch.bfloat16 or not x.is_contiguous() or len(biases) != len(weights):
+            return self._few_columns(x, weights, biases, tile)[0]
+        _announce()
+        return self._narrow(x, weights, biases, tile, self._buffers)[0]
 
     def backward(self, dy: Tensor, saved: Tensor, weights: list[Tensor], need_dx: bool = True) -> Gradients:
         """Return (dx, dweights, dbias, dz (tiles, N + 3, T)); see `Kernel.backward`."""

@@ -61,10 +61,8 @@ def tile_width(batch: int, itemsize: int) -> int:
     if batch == 1:
         return 1
     columns = _COLUMNS
-    while columns > 16 and columns >= 2 * batch:
+    while columns > 4 and columns * 4 >= 2 * batch * itemsize:
         columns //= 2
-    if batch <= 16 // itemsize:
-        columns = 4
     return columns * 4 // itemsize
 
 

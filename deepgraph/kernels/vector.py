@@ -99,6 +99,20 @@ class Rows:
     def element(self, base: Any, edge: Any) -> Any:
         return self.builder.load(self.at(base, edge), typ=self.scalar)
 
+    def elements(self, base: Any, first: Any, count: int) -> Any:
+        """Return consecutive elements as a vector."""
+        vector = ir.VectorType(self.scalar, count)
+        pointer = self.builder.bitcast(self.at(base, first), vector.as_pointer())
+        # Frozen, so that it stays one load and is not taken apart into one for each lane.
+        loaded = self.builder.load(pointer, align=self.bits // 8, typ=vector)
+        frozen = ir.instructions.Instruction(self.builder.block, vector, "freeze", [loaded])
+        self.builder._insert(frozen)
+        return frozen
+
+    def spread(self, vector: Any, lane: int, lanes: int) -> Any:
+        """Return one lane of a vector in every lane of another."""
+        return self.shuffle(vector, ir.Constant(vector.type, ir.Undefined), [lane] * lanes)
+
     def fill(self, value: float) -> ir.Constant:
         return ir.Constant(self.vector, [value] * self.lanes)
 
@@ -251,7 +265,7 @@ def _continue(typing: Any, tile: Any, a: Any, rank: Any, step: Any, w: Any, star
 def _scatter(typing: Any, tile: Any, a: Any, rank: Any, step: Any, w: Any, start: Any, stop: Any, mode: Any) -> Any:
     """a[rank] = act(a[rank]), in the plain modes, then a[rank + step[e]] += w[e] * a[rank] for e in start:stop.
 
-    A row of one column that is 0 adds nothing and is passed over.
+    A row of one column that is 0 adds nothing and is passed over. The last row of `a` is scratch.
     """
     signature = types.void(tile, a, types.int64, step, w, types.int64, types.int64, types.int64)
 
@@ -259,7 +273,9 @@ def _scatter(typing: Any, tile: Any, a: Any, rank: Any, step: Any, w: Any, start
         _, a_value, rank_value, step_value, w_value, first, last, mode_value = arguments
         rows = Rows(context, builder, w.dtype, tile.literal_value)
         steps, weights = rows.steps(step, step_value), rows.data(w, w_value)
-        own_row = rows.row(rows.data(a, a_value), rank_value)
+        base = rows.data(a, a_value)
+        own_row = rows.row(base, rank_value)
+        nowhere = rows.row(base, builder.sub(rows.length(a, a_value), constant(1)))
         slots = [cgutils.alloca_once_value(builder, rows.load(own_row, k)) for k in range(rows.count)]
         _clip_sums(rows, slots, mode_value)
         own = [builder.load(slot) for slot in slots]
@@ -267,8 +283,15 @@ def _scatter(typing: Any, tile: Any, a: Any, rank: Any, step: Any, w: Any, start
             rows.store(value, own_row, k)
 
         def add(edge: Any, count: int) -> None:
+            # Steps and values of several edges come in one load each: loads are what limits this loop.
+            values = rows.elements(weights, edge, count)
+            if rows.tile == 1:
+                values = builder.fmul(values, rows.spread(own[0], 0, count))
             for k, target in enumerate(rows.others(own_row, steps, edge, count)):
-                weight = rows.splat(rows.element(weights, builder.add(edge, constant(k))))
+                if rows.tile == 1:
+                    rows.store(builder.fadd(rows.spread(values, k, 1), rows.load(target, 0)), target, 0)
+                    continue
+                weight = rows.spread(values, k, rows.lanes)
                 for part, mine in enumerate(own):
                     rows.store(rows.multiply_add(weight, mine, rows.load(target, part)), target, part)
 
@@ -278,8 +301,20 @@ def _scatter(typing: Any, tile: Any, a: Any, rank: Any, step: Any, w: Any, start
         middle = builder.sub(last, builder.and_(builder.sub(last, first), constant(_UNROLL - 1)))
         with rows.loop(first, middle, _UNROLL) as (edge, _):
             add(edge, _UNROLL)
-        with rows.loop(middle, last, 1) as (edge, _):
-            add(edge, 1)
+        with builder.if_then(builder.icmp_signed("<", middle, last)):
+            # No loop, whose end would be guessed wrong for most nodes: missing edges go to a row that nobody reads.
+            for k in range(_UNROLL - 1):
+                edge = builder.add(middle, constant(k))
+                there = builder.icmp_signed("<", edge, last)
+                edge = builder.select(there, edge, middle)
+                target = builder.select(there, rows.other(own_row, steps, edge), nowhere)
+                weight = rows.splat(rows.element(weights, edge))
+                for part, mine in enumerate(own):
+                    old = rows.load(target, part)
+                    if rows.tile == 1:
+                        rows.store(builder.fadd(builder.fmul(weight, mine), old), target, part)
+                    else:
+                        rows.store(rows.multiply_add(weight, mine, old), target, part)
         return context.get_dummy_value()
 
     return signature, codegen
