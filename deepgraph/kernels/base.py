@@ -60,7 +60,9 @@ class Kernel(ABC):
 
     def infer(self, x: Tensor, weights: list[Tensor], biases: list[Tensor]) -> Tensor:
         """Return y (B, O) alone, with little around it; the biases, joined, are the bias (C,) of `forward`."""
-        return self.forward(x, weights, biases[0] if len(biases) == 1 else torch.cat(biases))[0]
+        bias = biases[0] if len(biases) == 1 else torch.cat(biases)
+        self.check(x, weights, bias)
+        return self.forward(x, weights, bias)[0]
 
     @abstractmethod
     def forward(self, x: Tensor, weights: list[Tensor], bias: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -58,10 +59,17 @@ class NarrowPass:
         self._rows = t.num_nodes + t.num_kept + 2
         self._like = np.empty(0, np.int32)
         self._lengths: list[int] = []
+        self._places: list[int] = []
         self._index = np.empty(0, np.int64)
 
     def __call__(
-        self, x: Tensor, weights: list[Tensor], biases: list[Tensor], tile: int, buffers: Buffers
+        self,
+        x: Tensor,
+        weights: list[Tensor],
+        biases: list[Tensor],
+        tile: int,
+        buffers: Buffers,
+        check: Callable[[], None],
     ) -> tuple[Tensor, NDArray[Any]]:
         """Return (y (B, O), saved (tiles, N + K + 2, T)).
 
@@ -77,6 +85,8 @@ class NarrowPass:
             Columns, T.
         buffers : Buffers
             Gives the memory of `saved`.
+        check : callable
+            Raises unless the tensors fit; called where one of them is not where it was at the last call.
         """
         from deepgraph.kernels.numba_scatter import scatter_walk
 
@@ -88,6 +98,9 @@ class NarrowPass:
         y = x.new_empty((batch, self._sizes[2]))
         places = [w.data_ptr() - size * at for w, at in zip(weights, self._offsets, strict=True)]
         places += [b.data_ptr() - size * at for b, at in zip(biases, self._starts, strict=True)]
+        if places != self._places:
+            check()
+            self._places = places
         scatter_walk(tile)(
             self._index, self._like, self._step, np.array(places), x.data_ptr(), y.data_ptr(), batch, *self._sizes, saved
         )
