@@ -13,7 +13,7 @@ from deepgraph.errors import DtypeError, EditRefusedError, ShapeError, Unsupport
 from deepgraph.graph.arrays import Array
 from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.history import EdgeEdit
-from deepgraph.kernels.operator import Program, graph_operator, register
+from deepgraph.kernels.operator import Program, direct_graph, graph_operator, register
 from deepgraph.kernels.plan import Plan
 from deepgraph.kernels.topology import Topology
 from deepgraph.sparse.layer import EdgeLayer
@@ -122,10 +122,14 @@ class Engine:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the outputs (B, O) for x (B, I)."""
-        if not torch.is_grad_enabled() and nobody_watches(x):
+        plain = nobody_watches(x)
+        if plain and not torch.is_grad_enabled():
             return self.program().kernel.infer(x, *self._tensors())
         weights = [layer.weight for layer, _, _ in self.parts]
-        y: Tensor = graph_operator(x, weights, self.bias(weights[0]), self.handle)[0]
+        bias = self.bias(weights[0])
+        if plain:
+            return direct_graph(x, weights, bias, self.handle)
+        y: Tensor = graph_operator(x, weights, bias, self.handle)[0]
         return y
 
     def _tensors(self) -> tuple[list[Tensor], list[Tensor]]:
