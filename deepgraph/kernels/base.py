@@ -54,6 +54,16 @@ class Kernel(ABC):
     def saved_shape(self, batch: int, dtype: torch.dtype) -> tuple[int, ...]:
         """Return the shape of what `forward` saves for a batch of B rows."""
 
+    def saved_dtype(self, dtype: torch.dtype) -> torch.dtype:
+        """Return the dtype of what `forward` saves."""
+        return dtype
+
+    def infer(self, x: Tensor, weights: list[Tensor], biases: list[Tensor]) -> Tensor:
+        """Return y (B, O) alone, with little around it; the biases, joined, are the bias (C,) of `forward`."""
+        bias = biases[0] if len(biases) == 1 else torch.cat(biases)
+        self.check(x, weights, bias)
+        return self.forward(x, weights, bias)[0]
+
     @abstractmethod
     def forward(self, x: Tensor, weights: list[Tensor], bias: Tensor) -> tuple[Tensor, Tensor]:
         """Return (y (B, O), saved) for x (B, I), weights in the layout of the storage, and bias (C,).

@@ -205,7 +205,10 @@ class MaskedStages(StageKernel):
         """Do nothing: gradients are handed to earlier rows by `_push`."""
 
     def _empty_gradients(self, weights: list[Tensor]) -> Any:
-        gradients = [torch.zeros_like(weight) for weight in weights]
+        # Every product writes its whole matrix; only without a product is there something to clear.
+        written = self.layout == "layers" and all(stage.activations for stage in self._stages[1:])
+        make = torch.empty_like if written else torch.zeros_like
+        gradients = [make(weight) for weight in weights]
         return gradients, self._matrices(gradients)
 
     def _push(

@@ -15,27 +15,22 @@ import numpy as np
 
 from deepgraph.kernels.activations import LEAKY_SLOPE, SOFTPLUS_THRESHOLD, activation
 from deepgraph.kernels.numba_compile import compiled
+from deepgraph.kernels.numba_memory import at_address
 from deepgraph.kernels.numba_reductions import reduce_row, send_back_row
-from deepgraph.kernels.vector import (
-    row_backward,
-    row_exponential,
-    row_forward,
-    row_scatter,
-    row_total,
-    row_weight_gradient,
-)
+from deepgraph.kernels.vector import row_backward, row_forward, row_weight_gradient
+from deepgraph.kernels.vector_functions import block_transpose, row_exponential, row_total
 
 __all__ = [
     "LEAKY",
-    "activate",
+    "activate_node",
     "add_in_order",
     "backward_walk",
     "forward_walk",
     "gather",
     "load_columns",
     "pull_back",
-    "scatter_walk",
     "store_columns",
+    "values_of",
 ]
 
 RELU, LEAKY, TANH, SIGMOID, GELU, SILU, ELU, CELU, SOFTPLUS = (
@@ -115,6 +110,16 @@ def _activate_row(row: Any, work: Any, more: Any, code: int) -> None:
 activate = compiled(_activate_row)
 
 
+def _activate_node_loop(block: Any, rank: Any, count: Any, kept: Any, code: Any) -> None:
+    """Replace the sums in row `rank` by their activation, after a copy to row count + kept where kept >= 0."""
+    if kept >= 0:
+        block[count + kept] = block[rank]
+    activate(block[rank], block[block.shape[0] - 2], block[block.shape[0] - 1], code)
+
+
+activate_node = compiled(_activate_node_loop)
+
+
 def _pull_back_row(grad: Any, known: Any, work: Any, more: Any, code: int) -> Any:
     """Multiply `grad` by the derivative at `known` (the output, or z where it was kept); returns its sum."""
     one = grad.dtype.type(1)
@@ -151,17 +156,37 @@ def _pull_back_row(grad: Any, known: Any, work: Any, more: Any, code: int) -> An
 pull_back = compiled(_pull_back_row)
 
 
-def _load_columns_loop(columns: Any, block: Any, ranks: Any, fresh: Any, begin: int, padding: bool) -> None:
-    """Fill rows `ranks` of a block from rows `begin:` of columns (B, K); a rank that is not `fresh` is added to.
+_BLOCK = 16
 
-    Columns beyond the batch repeat its last row (so that they stay finite wherever it is) or, without `padding`, are 0.
+
+def _load_columns_loop(columns: Any, block: Any, ends: Any, begin: int, padding: bool) -> None:
+    """Fill rows of a block from rows `begin:` of columns (B, K).
+
+    `ends` is (ranks (K,), fresh (K,), straight (K / 16,)): the row of each column; whether it is the first one there,
+    which others are added to; for 16 columns at a time, whether their rows follow each other. Columns beyond the batch
+    repeat its last row (so that they stay finite wherever it is) or, without `padding`, are 0.
     """
+    ranks, fresh, straight = ends
     batch, width = columns.shape[0], block.shape[1]
     real = min(width, batch - begin)
-    # Blocks of 16 columns by 8 rows keep the strided reads within a few cache lines.
-    for first in range(0, ranks.shape[0], 16):
-        last = min(first + 16, ranks.shape[0])
-        for top in range(0, width, 8):
+    if width == 1:
+        for i in range(ranks.shape[0]):
+            block[ranks[i], 0] = columns[begin, i] if fresh[i] else block[ranks[i], 0] + columns[begin, i]
+        return
+    # Whole squares go through registers; what is left at the edges goes number by number.
+    side = 4 if width <= 8 and block.itemsize == 4 else 64 // block.itemsize
+    squares = real // side * side
+    for first in range(0, ranks.shape[0], _BLOCK):
+        last = min(first + _BLOCK, ranks.shape[0])
+        done = squares if straight[first // _BLOCK] else 0
+        for top in range(0, done, side):
+            for i in range(first, last, side):
+                at, to = (begin + top) * ranks.shape[0] + i, ranks[i] * width + top
+                if side == 4:
+                    block_transpose(4, columns, at, block, to)
+                else:
+                    block_transpose(16, columns, at, block, to)
+        for top in range(done, width, 8):
             for i in range(first, last):
                 row = block[ranks[i]]
                 for t in range(top, min(top + 8, width)):
@@ -172,12 +197,24 @@ def _load_columns_loop(columns: Any, block: Any, ranks: Any, fresh: Any, begin: 
 load_columns = compiled(_load_columns_loop)
 
 
-def _store_columns_loop(columns: Any, block: Any, ranks: Any, begin: int) -> None:
-    """Fill rows `begin:` of columns (B, K) from rows `ranks` of a block."""
-    real = min(block.shape[1], columns.shape[0] - begin)
-    for first in range(0, ranks.shape[0], 16):
-        last = min(first + 16, ranks.shape[0])
-        for t in range(real):
+def _store_columns_loop(columns: Any, block: Any, ends: Any, begin: int) -> None:
+    """Fill rows `begin:` of columns (B, K) from the rows of a block that `ends` names, as for `load_columns`."""
+    ranks, _, straight = ends
+    width = block.shape[1]
+    real = min(width, columns.shape[0] - begin)
+    side = 4 if width <= 8 and block.itemsize == 4 else 64 // block.itemsize
+    squares = real // side * side
+    for first in range(0, ranks.shape[0], _BLOCK):
+        last = min(first + _BLOCK, ranks.shape[0])
+        done = squares if straight[first // _BLOCK] else 0
+        for top in range(0, done, side):
+            for i in range(first, last, side):
+                at, to = ranks[i] * width + top, (begin + top) * ranks.shape[0] + i
+                if side == 4:
+                    block_transpose(4, block, at, columns, to)
+                else:
+                    block_transpose(16, block, at, columns, to)
+        for t in range(done, real):
             for i in range(first, last):
                 columns[begin + t, i] = block[ranks[i], t]
 
@@ -185,12 +222,24 @@ def _store_columns_loop(columns: Any, block: Any, ranks: Any, begin: int) -> Non
 store_columns = compiled(_store_columns_loop)
 
 
+def _values_of_loop(w: Any, position: Any, like: Any) -> Any:
+    """Return the values that the out-edges of a position find at their canonical numbers.
+
+    `w` is (addresses (P,), part (N,)): where edge 0 of each weight tensor would be, and which one a position has.
+    """
+    addresses, part = w
+    return at_address(addresses[part[position]], like, 0)
+
+
+values_of = compiled(_values_of_loop)
+
+
 @cache
 def forward_walk(tile: int) -> Any:
     """Return the compiled forward loop for tiles of `tile` columns."""
 
     def walk(
-        x: Any, saved: Any, y: Any, nodes: Any, indptr: Any, source: Any, w: Any, bias: Any, inputs: Any, outputs: Any,
+        x: Any, saved: Any, y: Any, nodes: Any, indptr: Any, step: Any, w: Any, bias: Any, inputs: Any, outputs: Any,
         first: int, last: int,
     ) -> None:  # fmt: skip
         """Fill tiles first:last of `saved` (tiles, N + K, tile) and the rows of y (B, O) that they hold."""
@@ -199,53 +248,19 @@ def forward_walk(tile: int) -> Any:
         for number in range(first, last):
             block = saved[number]
             block[spare:] = 0
-            load_columns(x, block, inputs[0], inputs[1], number * tile, True)
+            load_columns(x, block, inputs, number * tile, True)
             for rank in range(count):
                 node, code = bias_index[rank], mode[rank]
                 if node < 0:
                     continue
                 start, stop = indptr[rank], indptr[rank + 1]
                 if reduce[rank] == 0:
-                    row_forward(tile, block, rank, source, w, start, stop, bias[node], code)
+                    row_forward(tile, block, rank, step, w, start, stop, bias[node], code)
                 else:
-                    reduce_row(block, rank, source, w, start, stop, bias[node], reduce[rank])
+                    reduce_row(block, rank, step, w, start, stop, bias[node], reduce[rank])
                 if code > LEAKY or (reduce[rank] != 0 and code > 0):
-                    if kept[rank] >= 0:
-                        block[count + kept[rank]] = block[rank]
-                    activate(block[rank], block[spare], block[spare + 1], code)
-            store_columns(y, block, outputs[0], number * tile)
-
-    return compiled(walk)
-
-
-@cache
-def scatter_walk(tile: int) -> Any:
-    """Return the compiled forward loop by source, for narrow tiles: reading values in order pays more than gathering.
-
-    Every node adds its output to the sums of its targets, when all that it sums itself has come.
-    """
-
-    def walk(
-        x: Any, saved: Any, y: Any, nodes: Any, order: Any, indptr: Any, target: Any, w: Any, bias: Any, inputs: Any,
-        outputs: Any, first: int, last: int,
-    ) -> None:  # fmt: skip
-        """Fill tiles first:last of `saved` (tiles, N + K, tile) and the rows of y (B, O) that they hold."""
-        bias_index, mode, kept, _ = nodes
-        count, spare = bias_index.shape[0], saved.shape[1] - 2
-        for number in range(first, last):
-            block = saved[number]
-            block[spare:] = 0
-            for rank in range(count):
-                block[rank] = bias[bias_index[rank]] if bias_index[rank] >= 0 else 0
-            load_columns(x, block, inputs[0], inputs[1], number * tile, True)
-            for rank in range(count):
-                if mode[rank] > LEAKY:
-                    if kept[rank] >= 0:
-                        block[count + kept[rank]] = block[rank]
-                    activate(block[rank], block[spare], block[spare + 1], mode[rank])
-                position = order[rank]
-                row_scatter(tile, block, rank, target, w, indptr[position], indptr[position + 1], mode[rank])
-            store_columns(y, block, outputs[0], number * tile)
+                    activate_node(block, rank, count, kept[rank], code)
+            store_columns(y, block, outputs, number * tile)
 
     return compiled(walk)
 
@@ -255,7 +270,7 @@ def backward_walk(tile: int) -> Any:
     """Return the compiled backward loop for tiles of `tile` columns."""
 
     def walk(
-        dy: Any, saved: Any, dz: Any, dx: Any, nodes: Any, order: Any, indptr: Any, target: Any, w: Any, dw: Any,
+        dy: Any, saved: Any, dz: Any, dx: Any, nodes: Any, order: Any, indptr: Any, step: Any, w: Any, dw: Any,
         db: Any, inputs: Any, outputs: Any, is_seeded: Any, reduced: Any, first: int, last: int, need_dx: bool,
     ) -> None:  # fmt: skip
         """Fill tiles first:last of dz (tiles, N + 3, tile) and their rows of dx (B, I), and dw (E,) and db (C,)."""
@@ -263,23 +278,30 @@ def backward_walk(tile: int) -> Any:
         into, source, perm, cleared, degree = reduced
         count = bias_index.shape[0]
         scratch, chosen = np.empty((degree + 1, tile), dw.dtype), np.empty(tile, np.int64)
-        dw[:] = 0
+        # Maxima and products add to edges that their sources have not seen yet.
+        added = degree > 0 or first == last
+        if added:
+            dw[:] = 0
         db[:] = 0
         for number in range(first, last):
             block, gradient = saved[number], dz[number]
+            fresh = number == first and not added
             gradient[count:] = 0
             for rank in cleared:
                 gradient[rank] = 0
-            load_columns(dy, gradient, outputs[0], outputs[1], number * tile, False)
+            load_columns(dy, gradient, outputs, number * tile, False)
             for rank in range(count - 1, -1, -1):
                 position, node, code = order[rank], bias_index[rank], mode[rank]
                 start, stop = indptr[position], indptr[position + 1]
                 if node < 0 and not need_dx:
-                    row_weight_gradient(tile, block, gradient, rank, target, dw, start, stop)
+                    row_weight_gradient(tile, block, gradient, rank, step, dw, start, stop, fresh)
                     continue
                 # Row `count` stays 0: what a neuron that is no output gets from outside.
                 seed = gradient[rank] if is_seeded[rank] else gradient[count]
-                total = row_backward(tile, block, gradient, rank, seed, target, w, dw, start, stop, code)
+                values = values_of(w, position, block)
+                total = row_backward(
+                    tile, block, gradient, rank, seed, step, values, dw, start, stop, code, fresh
+                )  # fmt: skip
                 if code > LEAKY:
                     known = block[count + kept[rank]] if kept[rank] >= 0 else block[rank]
                     total = pull_back(gradient[rank], known, gradient[count + 1], gradient[count + 2], code)
@@ -287,23 +309,25 @@ def backward_walk(tile: int) -> Any:
                     db[node] += total
                 if reduce[rank] != 0:
                     send_back_row(
-                        rank, block, gradient, source, w, perm, dw, into[rank], into[rank + 1], scratch, chosen,
+                        rank, block, gradient, source, values_of(w, position, block), perm, dw, into[rank], into[rank + 1], scratch, chosen,
                         reduce[rank],
                     )  # fmt: skip
             if need_dx:
-                store_columns(dx, gradient, inputs[0], number * tile)
+                store_columns(dx, gradient, inputs, number * tile)
 
     return compiled(walk)
 
 
-def _gather_loop(values: Any, perm: Any, out: Any) -> None:
-    """Write out[e] = values[perm[e]]."""
-    for e in range(perm.shape[0]):
-        out[e] = values[perm[e]]
+def _gather_loop(addresses: Any, bounds: Any, perm: Any, out: Any) -> None:
+    """Write out[e] = values[perm[e]]; the values of edges bounds[k]:bounds[k + 1] are found from addresses[k] on."""
+    for k in range(addresses.shape[0]):
+        values = at_address(addresses[k], out, 0)
+        for e in range(bounds[k], bounds[k + 1]):
+            out[e] = values[perm[e]]
 
 
 gather = compiled(_gather_loop)
-"""(values (E,), perm (E,), out (E,)): out[e] = values[perm[e]]."""
+"""(addresses (P,), bounds (P + 1,), perm (E,), out (E,)): out[e] = values[perm[e]]."""
 
 
 def _add_in_order_loop(parts: Any, total: Any) -> None:

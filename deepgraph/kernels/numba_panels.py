@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from deepgraph.kernels.numba_compile import compiled
-from deepgraph.kernels.numba_loops import LEAKY, activate, load_columns, pull_back, store_columns
+from deepgraph.kernels.numba_loops import LEAKY, activate_node, load_columns, pull_back, store_columns, values_of
 from deepgraph.kernels.vector import row_backward, row_continue, row_weight_gradient
 
 __all__ = ["backward_panels", "forward_panels"]
@@ -24,7 +24,7 @@ def forward_panels(tile: int) -> Any:
     """
 
     def walk(
-        x: Any, saved: Any, y: Any, nodes: Any, table: Any, source: Any, w: Any, bias: Any, inputs: Any, outputs: Any,
+        x: Any, saved: Any, y: Any, nodes: Any, table: Any, step: Any, w: Any, bias: Any, inputs: Any, outputs: Any,
         first: int, last: int,
     ) -> None:  # fmt: skip
         """Fill tiles first:last of `saved` (tiles, N + K, tile) and the rows of y (B, O) that they hold."""
@@ -37,7 +37,7 @@ def forward_panels(tile: int) -> Any:
             for rank in range(count):
                 if bias_index[rank] >= 0:
                     block[rank] = bias[bias_index[rank]]
-            load_columns(x, block, inputs[0], inputs[1], number * tile, True)
+            load_columns(x, block, inputs, number * tile, True)
             for stage in range(panels.shape[0]):
                 for panel in range(panels[stage]):
                     done = panel + 1 == panels[stage]
@@ -46,12 +46,10 @@ def forward_panels(tile: int) -> Any:
                             continue
                         code = mode[rank] if done else 0
                         start, stop = pointers[rank, panel], pointers[rank, panel + 1]
-                        row_continue(tile, block, rank, source, w, start, stop, code)
+                        row_continue(tile, block, rank, step, w, start, stop, code)
                         if code > LEAKY:
-                            if kept[rank] >= 0:
-                                block[count + kept[rank]] = block[rank]
-                            activate(block[rank], block[spare], block[spare + 1], code)
-            store_columns(y, block, outputs[0], number * tile)
+                            activate_node(block, rank, count, kept[rank], code)
+            store_columns(y, block, outputs, number * tile)
 
     return compiled(walk)
 
@@ -61,19 +59,20 @@ def backward_panels(tile: int) -> Any:
     """Return the compiled backward loop for tiles of `tile` columns; its arguments are those of `backward_walk`."""
 
     def walk(
-        dy: Any, saved: Any, dz: Any, dx: Any, nodes: Any, table: Any, target: Any, w: Any, dw: Any, db: Any,
+        dy: Any, saved: Any, dz: Any, dx: Any, nodes: Any, table: Any, step: Any, w: Any, dw: Any, db: Any,
         inputs: Any, outputs: Any, is_seeded: Any, first: int, last: int, need_dx: bool,
     ) -> None:  # fmt: skip
         """Fill tiles first:last of dz (tiles, N + 3, tile) and their rows of dx (B, I), and dw (E,) and db (C,)."""
         bias_index, mode, kept, _ = nodes
         starts, panels, pointers = table
         count = bias_index.shape[0]
-        dw[:] = 0
+        if first == last:
+            dw[:] = 0
         db[:] = 0
         for number in range(first, last):
-            block, gradient = saved[number], dz[number]
+            block, gradient, fresh = saved[number], dz[number], number == first
             gradient[count:] = 0
-            load_columns(dy, gradient, outputs[0], outputs[1], number * tile, False)
+            load_columns(dy, gradient, outputs, number * tile, False)
             for stage in range(panels.shape[0] - 1, -1, -1):
                 for panel in range(panels[stage]):
                     done = panel + 1 == panels[stage]
@@ -81,16 +80,19 @@ def backward_panels(tile: int) -> Any:
                         node, code = bias_index[rank], mode[rank] if done else 0
                         start, stop = pointers[rank, panel], pointers[rank, panel + 1]
                         if node < 0 and not need_dx:
-                            row_weight_gradient(tile, block, gradient, rank, target, dw, start, stop)
+                            row_weight_gradient(tile, block, gradient, rank, step, dw, start, stop, fresh)
                             continue
                         seed = gradient[rank] if panel > 0 or is_seeded[rank] else gradient[count]
-                        total = row_backward(tile, block, gradient, rank, seed, target, w, dw, start, stop, code)
+                        values = values_of(w, rank, block)
+                        total = row_backward(
+                            tile, block, gradient, rank, seed, step, values, dw, start, stop, code, fresh
+                        )  # fmt: skip
                         if code > LEAKY:
                             known = block[count + kept[rank]] if kept[rank] >= 0 else block[rank]
                             total = pull_back(gradient[rank], known, gradient[count + 1], gradient[count + 2], code)
                         if node >= 0 and done:
                             db[node] += total
             if need_dx:
-                store_columns(dx, gradient, inputs[0], number * tile)
+                store_columns(dx, gradient, inputs, number * tile)
 
     return compiled(walk)

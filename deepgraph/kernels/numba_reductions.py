@@ -13,18 +13,18 @@ __all__ = ["reduce_row", "send_back_row"]
 MAX = _MAX
 
 
-def _reduce_row_loop(block: Any, rank: Any, source: Any, w: Any, start: Any, stop: Any, bias: Any, code: Any) -> None:
-    """Fill row `rank` with bias + max or product over e in start:stop of w[e] * block[source[e]]; bias if none."""
+def _reduce_row_loop(block: Any, rank: Any, step: Any, w: Any, start: Any, stop: Any, bias: Any, code: Any) -> None:
+    """Fill row `rank` with bias + max or product over e in start:stop of w[e] * block[rank + step[e]]; bias if none."""
     row = block[rank]
     width = row.shape[0]
     if start == stop:
         row[:] = bias
         return
-    first, weight = block[source[start]], w[start]
+    first, weight = block[rank + step[start]], w[start]
     for t in range(width):
         row[t] = weight * first[t]
     for e in range(start + 1, stop):
-        weight, a = w[e], block[source[e]]
+        weight, a = w[e], block[rank + step[e]]
         if code == MAX:
             for t in range(width):
                 value = weight * a[t]

@@ -8,33 +8,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from numba import (  # type: ignore[attr-defined]
-    carray,
-    types,
-)
-from numba.extending import intrinsic
-
 from deepgraph.kernels.numba_compile import compiled
+from deepgraph.kernels.numba_memory import at_address
 
 __all__ = ["adam_update", "advance", "sgd_update"]
-
-
-def _pointer(typing: Any, address: Any, like: Any) -> Any:
-    """The address as a pointer to elements of the dtype of `like`."""
-
-    def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], context.get_value_type(sig.return_type))
-
-    return types.CPointer(like.dtype)(types.int64, like), codegen
-
-
-pointer: Any = intrinsic(_pointer)
 
 
 def _advance_loop(addresses: Any, like: Any, counts: Any) -> None:
     """Add 1 to the numbers at the addresses, one step counter of the dtype of `like` each, and fill `counts`."""
     for k in range(addresses.shape[0]):
-        step = carray(pointer(addresses[k], like), (1,))
+        step = at_address(addresses[k], like, 1)
         step[0] += 1
         counts[k] = step[0]
 
@@ -44,7 +27,7 @@ advance = compiled(_advance_loop)
 
 def _span_loop(address: Any, like: Any, size: Any, part: Any, parts: Any) -> Any:
     """Return share `part` of `parts` of the tensor at an address."""
-    return carray(pointer(address, like), (size,))[size * part // parts : size * (part + 1) // parts]
+    return at_address(address, like, size)[size * part // parts : size * (part + 1) // parts]
 
 
 _span = compiled(_span_loop)

@@ -18,7 +18,11 @@ from torch import Tensor
 from deepgraph.errors import MissingDependencyError, UnsupportedOperationError
 from deepgraph.kernels.activations import activation
 from deepgraph.kernels.base import Gradients, Kernel
-from deepgraph.kernels.edge_values import check_values, live_parts, split_gradient, values_view
+from deepgraph.kernels.buffers import Buffers
+from deepgraph.kernels.edge_values import check_values, split_gradient
+from deepgraph.kernels.facts import describe
+from deepgraph.kernels.narrow_pass import NarrowPass
+from deepgraph.kernels.node_values import Parts, Values, steps
 from deepgraph.kernels.panels import panel_rows, panel_table, worth_panels
 from deepgraph.kernels.plan import has_numba
 from deepgraph.kernels.tiling import Tiling, narrow, tile_width, tiling
@@ -27,7 +31,7 @@ from deepgraph.kernels.topology import Topology
 __all__ = ["NumbaWalk", "thread_pool"]
 
 _logger = logging.getLogger("deepgraph.kernels")
-_DTYPES = (torch.float32, torch.float64)
+_DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 # Below this many multiply-adds a second thread costs more than it saves.
 _THREAD_WORK = 8_000_000
 _SPARE_ROWS = 2
@@ -96,6 +100,7 @@ class NumbaWalk(Kernel):
         super().__init__(topology)
         self._out_rows = topology.num_nodes + 3
         self._tables: dict[tuple[int, bool], Any] = {}
+        self._buffers = Buffers()
 
     def with_topology(self, topology: Topology) -> NumbaWalk:
         """Return a NumbaWalk for edited edges."""
@@ -104,6 +109,7 @@ class NumbaWalk(Kernel):
         for name in same if topology.rank is self.topology.rank else ():
             if name in self.__dict__:
                 new.__dict__[name] = self.__dict__[name]
+        new._buffers = self._buffers
         return new
 
     def check_weights(self, weights: list[Tensor]) -> None:
@@ -114,17 +120,21 @@ class NumbaWalk(Kernel):
         """Return (tiles, N + K + 2, T)."""
         self._check_dtype(dtype)
         # Plain arithmetic, because a tracer passes a symbolic batch.
-        tile = tile_width(batch, dtype.itemsize)
+        tile = tile_width(batch, self.saved_dtype(dtype).itemsize)
         return ((batch + tile - 1) // tile, self.topology.num_nodes + self.topology.num_kept + _SPARE_ROWS, tile)
+
+    def saved_dtype(self, dtype: torch.dtype) -> torch.dtype:
+        """Return the dtype that is computed in: bfloat16 is read and written only, sums are float32."""
+        return torch.float32 if dtype == torch.bfloat16 else dtype
 
     @staticmethod
     def _check_dtype(dtype: torch.dtype) -> None:
         if dtype not in _DTYPES:
-            raise UnsupportedOperationError(f"NumbaWalk computes float32 and float64, got {dtype}; use TorchWalk")
+            raise UnsupportedOperationError(f"NumbaWalk computes float32, float64 and bfloat16, got {dtype}; use TorchWalk")
 
     def _tiling(self, batch: int, dtype: torch.dtype) -> Tiling:
         self._check_dtype(dtype)
-        return tiling(batch, dtype.itemsize)
+        return tiling(batch, self.saved_dtype(dtype).itemsize)
 
     def _rows(self, blocks: Tensor, batch: int) -> Tensor:
         return blocks.permute(1, 0, 2).reshape(blocks.shape[1], -1)[:, :batch]
@@ -136,12 +146,28 @@ class NumbaWalk(Kernel):
         return t.bias_index, next(codes), t.kept_index, next(codes)
 
     @cached_property
-    def _inputs(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        return self.topology.input_ranks, _first_occurrence(self.topology.input_ranks)
+    def _inputs(self) -> tuple[NDArray[np.int32], ...]:
+        return _ends(self.topology.input_ranks)
 
     @cached_property
-    def _outputs(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        return self.topology.output_ranks, _first_occurrence(self.topology.output_ranks)
+    def _outputs(self) -> tuple[NDArray[np.int32], ...]:
+        return _ends(self.topology.output_ranks)
+
+    @cached_property
+    def _parts(self) -> Parts:
+        return Parts.of(self.topology)
+
+    @cached_property
+    def _to_source(self) -> NDArray[Any]:
+        """Return (E,) in target-major order: what to add to the rank of each edge's target to get its source's."""
+        t = self.topology
+        return steps(t.source_rank, np.repeat(np.arange(t.num_nodes, dtype=np.int32), np.diff(t.target_indptr)))
+
+    @cached_property
+    def _to_target(self) -> NDArray[Any]:
+        """Return (E,) in canonical order: what to add to the rank of each edge's source to get its target's."""
+        t = self.topology
+        return steps(t.target_rank, t.rank[t.src])
 
     @cached_property
     def _is_seeded(self) -> NDArray[np.int32]:
@@ -154,10 +180,12 @@ class NumbaWalk(Kernel):
         return _locked(mask)
 
     @cached_property
-    def _pulled(self) -> NDArray[np.int32]:
-        """Return (E,) in canonical order: the row each edge gathers its gradient from, N (zeros) if it is sent back."""
+    def _to_pulled(self) -> NDArray[Any]:
+        """Return `_to_target`, but leading to row N (zeros) for edges whose gradient is sent back and not gathered."""
         t = self.topology
-        return t.target_rank if t.only_sums else _locked(np.where(t.reduced_edges, t.num_nodes, t.target_rank))
+        if t.only_sums:
+            return self._to_target
+        return steps(np.where(t.reduced_edges, t.num_nodes, t.target_rank), t.rank[t.src])
 
     @cached_property
     def _reduced(self) -> tuple[Any, ...]:
@@ -173,25 +201,19 @@ class NumbaWalk(Kernel):
     def _has_panels(self) -> bool:
         return worth_panels(self.topology)
 
+    @cached_property
+    def _density(self) -> float:
+        return describe(self.topology).density
+
     def _panels(self, cut: Tiling, itemsize: int, *, by_source: bool) -> Any:
         """Return the table of panels of one direction, None where the plain loops are faster."""
         # Shorter rows have several chains of sums, which panels would join in another order.
         if cut.tile * itemsize < _PANEL_ROW_BYTES or not self._has_panels:
             return None
-        key = (panel_rows(cut.tile, itemsize), by_source)
+        key = (panel_rows(cut.tile, itemsize, self._density), by_source)
         if key not in self._tables:
             self._tables[key] = tuple(map(_locked, panel_table(self.topology, *key)))
         return self._tables[key]
-
-    def _values(self, weights: list[Tensor]) -> NDArray[Any]:
-        """Return (E,), the values of all edges.
-
-        They are joined by numpy: torch would wake its own threads, which then spin beside those of `_run`.
-        """
-        view = values_view(self.topology, weights)
-        if view is not None:
-            return _array(view)
-        return np.concatenate([part.numpy() for part in live_parts(self.topology, weights)])
 
     def _threads(self, cut: Tiling, batch: int) -> int:
         """Return how many threads share out the groups: as many as torch uses if the work is worth it."""
@@ -203,70 +225,107 @@ class NumbaWalk(Kernel):
         from deepgraph.kernels import numba_loops, numba_panels
 
         _announce()
-        t, batch = self.topology, x.shape[0]
-        cut = self._tiling(batch, x.dtype)
-        saved = torch.empty(self.saved_shape(batch, x.dtype), dtype=x.dtype)
-        y = torch.empty((batch, t.outputs.shape[0]), dtype=x.dtype)
-        values = self._values(weights)
-        columns, biases, saved_array, y_array = _array(x), _array(bias), saved.numpy(), y.numpy()
-        ends = (biases, self._inputs, self._outputs)
-        if narrow(cut.tile, x.dtype.itemsize) and t.only_sums:
-            walk = numba_loops.scatter_walk(cut.tile)
-            edges: tuple[Any, ...] = (t.order, t.source_indptr, t.target_rank, values)
-        else:
-            gathered = np.empty_like(values)
-            numba_loops.gather(values, t.target_perm, gathered)
-            table = self._panels(cut, x.dtype.itemsize, by_source=False)
-            walk = numba_loops.forward_walk(cut.tile) if table is None else numba_panels.forward_panels(cut.tile)
-            edges = (t.target_indptr if table is None else table, t.source_rank, gathered)
+        t, batch, dtype = self.topology, x.shape[0], x.dtype
+        cut = self._tiling(batch, dtype)
+        if self._narrow is not None and narrow(cut.tile, self.saved_dtype(dtype).itemsize):
+            return self._few_columns(x, weights, [bias], cut.tile)
+        x, bias, weights = _computable(x), _computable(bias), [_computable(weight) for weight in weights]
+        columns, biases = x.numpy(), bias.numpy()
+        number = columns.dtype
+        saved = self._buffers.array(self.saved_shape(batch, dtype), number)
+        y = np.empty((batch, t.outputs.shape[0]), number)
+        values = Values.of(self._parts, weights)
+        gathered = self._buffers.array((t.num_edges,), number)
+        addresses, bounds = values.by_target
+        numba_loops.gather(addresses, bounds, t.target_perm, gathered)
+        table = self._panels(cut, number.itemsize, by_source=False)
+        walk = numba_loops.forward_walk(cut.tile) if table is None else numba_panels.forward_panels(cut.tile)
+        edges = (t.target_indptr if table is None else table, self._to_source, gathered)
 
         def task(bounds: tuple[int, int]) -> None:
-            walk(columns, saved_array, y_array, self._nodes, *edges, *ends, *bounds)
+            walk(columns, saved, y, self._nodes, *edges, biases, self._inputs, self._outputs, *bounds)
 
         threads = self._threads(cut, batch)
         _run(task, threads, cut.groups if threads > 1 else [(0, cut.tiles)])
-        return y, saved
+        return torch.from_numpy(y).to(dtype), torch.from_numpy(saved)
+
+    @cached_property
+    def _narrow(self) -> NarrowPass | None:
+        """Return the forward pass by source, which few columns take: reading by target would not pay the copy."""
+        t = self.topology
+        if not (t.only_sums and self._parts.by_source):
+            return None
+        ends = (*self._inputs, self._outputs[0], self._outputs[2])
+        return NarrowPass(t, self._parts, self._to_target, (self._nodes[1], self._nodes[2]), ends)
+
+    def _few_columns(
+        self, x: Tensor, weights: list[Tensor], biases: list[Tensor], tile: int
+    ) -> tuple[Tensor, Tensor]:
+        if self._narrow is None:
+            return self.forward(x, weights, torch.cat(biases))
+        # One bias tensor for each weight tensor: an empty one adds nothing.
+        biases = biases + [biases[0][:0]] * (len(weights) - len(biases))
+        tensors = [[_computable(part) for part in parts] for parts in ([x], weights, biases)]
+        y, saved = self._narrow(tensors[0][0], tensors[1], tensors[2], tile, self._buffers, lambda: None)
+        return y if y.dtype == x.dtype else y.to(x.dtype), torch.from_numpy(saved)
+
+    def infer(self, x: Tensor, weights: list[Tensor], biases: list[Tensor]) -> Tensor:
+        """Return y (B, O) alone; see `Kernel.infer`."""
+        tile = tile_width(len(x), 8 if x.dtype == torch.float64 else 4)
+        if self._narrow is None or not narrow(tile, 8 if x.dtype == torch.float64 else 4):
+            return super().infer(x, weights, biases)
+        def check() -> None:
+            self.check(x, weights, torch.cat(biases))
+
+        plain = all(tensor.is_contiguous() for tensor in (x, *weights, *biases))
+        if x.dtype == torch.bfloat16 or not plain or len(biases) != len(weights):
+            check()
+            return self._few_columns(x, weights, biases, tile)[0]
+        _announce()
+        return self._narrow(x, weights, biases, tile, self._buffers, check)[0]
 
     def backward(self, dy: Tensor, saved: Tensor, weights: list[Tensor], need_dx: bool = True) -> Gradients:
         """Return (dx, dweights, dbias, dz (tiles, N + 3, T)); see `Kernel.backward`."""
         from deepgraph.kernels import numba_loops, numba_panels
 
-        t, batch = self.topology, dy.shape[0]
-        cut = self._tiling(batch, dy.dtype)
-        dz = torch.empty((cut.tiles, self._out_rows, cut.tile), dtype=dy.dtype)
-        dx = torch.empty((batch if need_dx else 0, t.inputs.shape[0]), dtype=dy.dtype)
-        arrays = [_array(part) for part in (dy, saved, dz, dx)]
-        values = self._values(weights)
-        table = self._panels(cut, dy.dtype.itemsize, by_source=True)
+        t, batch, dtype = self.topology, dy.shape[0], weights[0].dtype
+        cut = self._tiling(batch, dtype)
+        computable = [_computable(weight) for weight in weights]
+        columns, saved_array = _computable(dy).numpy(), saved.numpy()
+        number = saved_array.dtype
+        dz = self._buffers.array((cut.tiles, self._out_rows, cut.tile), number)
+        dx = np.empty((batch if need_dx else 0, t.inputs.shape[0]), number)
+        values = Values.of(self._parts, computable)
+        table = self._panels(cut, number.itemsize, by_source=True)
         if table is None:
             walk = numba_loops.backward_walk(cut.tile)
-            edges: tuple[Any, ...] = (t.order, t.source_indptr, self._pulled, values)
+            edges: tuple[Any, ...] = (t.order, t.source_indptr, self._to_pulled, values.by_node(not t.only_sums))
             ends: tuple[Any, ...] = (self._inputs, self._outputs, self._is_seeded, self._reduced)
         else:
             walk = numba_panels.backward_panels(cut.tile)
-            edges, ends = (table, t.target_rank, values), (self._inputs, self._outputs, self._is_seeded)
+            edges, ends = (table, self._to_target, values.by_node()), (self._inputs, self._outputs, self._is_seeded)
         threads = self._threads(cut, batch)
         # One thread can add the tiles up in place where each is a group: the sums have the same order as partial ones.
         groups = [(0, cut.tiles)] if threads == 1 and cut.single else cut.groups
         # The first group sums into the result itself, a single weight's spare room included, the others into parts.
-        dw = torch.empty(weights[0].shape[0] if len(weights) == 1 else t.num_edges, dtype=dy.dtype)
-        db = torch.empty(t.num_computed, dtype=dy.dtype)
-        dw_array, db_array = dw.numpy(), db.numpy()
-        dw_parts = np.empty((max(1, len(groups)) - 1, t.num_edges), dtype=dw_array.dtype)
-        db_parts = np.empty((len(dw_parts), t.num_computed), dtype=dw_array.dtype)
+        dw = self._buffers.array((weights[0].shape[0] if len(weights) == 1 else t.num_edges,), number)
+        dw[t.num_edges :] = 0
+        db = np.empty(t.num_computed, number)
+        dw_parts = np.empty((max(1, len(groups)) - 1, t.num_edges), number)
+        db_parts = np.empty((len(dw_parts), t.num_computed), number)
 
         def task(group: tuple[int, tuple[int, int]]) -> None:
-            number, bounds = group
-            walk(
-                *arrays, self._nodes, *edges, dw_parts[number - 1] if number else dw_array,
-                db_parts[number - 1] if number else db_array, *ends, *bounds, need_dx,
-            )  # fmt: skip
+            place, bounds = group
+            sums = (dw_parts[place - 1], db_parts[place - 1]) if place else (dw[: t.num_edges], db)
+            walk(columns, saved_array, dz, dx, self._nodes, *edges, *sums, *ends, *bounds, need_dx)
 
         _run(task, threads, list(enumerate(groups or [(0, 0)])))
         if len(groups) > 1:
-            numba_loops.add_in_order(dw_parts, dw_array)
-            numba_loops.add_in_order(db_parts, db_array)
-        return dx if need_dx else None, split_gradient(t, dw, weights), db, dz
+            numba_loops.add_in_order(dw_parts, dw)
+            numba_loops.add_in_order(db_parts, db)
+        dweights = split_gradient(t, torch.from_numpy(dw).to(dtype), weights)
+        dx_tensor = torch.from_numpy(dx).to(dtype) if need_dx else None
+        return dx_tensor, dweights, torch.from_numpy(db).to(dtype), torch.from_numpy(dz)
 
 
 def _run(task: Callable[[Any], None], threads: int, items: Sequence[Any]) -> None:
@@ -279,18 +338,23 @@ def _run(task: Callable[[Any], None], threads: int, items: Sequence[Any]) -> Non
             pass
 
 
-def _array(tensor: Tensor) -> NDArray[Any]:
-    array: NDArray[Any] = tensor.detach().contiguous().numpy()
-    return array
+def _computable(tensor: Tensor) -> Tensor:
+    """Return a tensor that numpy can view: contiguous, apart from autograd, bfloat16 as float32."""
+    tensor = tensor.detach()
+    return tensor.float() if tensor.dtype == torch.bfloat16 else tensor.contiguous()
 
 
-def _first_occurrence(ranks: NDArray[np.int32]) -> NDArray[np.int32]:
+def _ends(ranks: NDArray[np.int32]) -> tuple[NDArray[np.int32], ...]:
+    """Return the ranks (K,) of columns, which are their first occurrence, and which 16 at a time are consecutive."""
     fresh = np.zeros(ranks.shape[0], dtype=np.int32)
     fresh[np.unique(ranks, return_index=True)[1]] = 1
-    return _locked(fresh)
+    whole = ranks.shape[0] // 16
+    squares, firsts = ranks[: 16 * whole].reshape(whole, 16), fresh[: 16 * whole].reshape(whole, 16)
+    straight = (np.diff(squares, axis=1) == 1).all(1) & firsts.all(1)
+    return ranks, _locked(fresh), _locked(np.r_[straight, False])
 
 
-def _locked(array: NDArray[Any]) -> NDArray[np.int32]:
+def _locked(array: NDArray[Any]) -> NDArray[Any]:
     array = array.astype(np.int32, copy=False)
     array.flags.writeable = False
     return array

@@ -24,7 +24,7 @@ from deepgraph.kernels.plan import Plan, make_plan
 from deepgraph.kernels.topology import Topology
 from deepgraph.kernels.torch_walk import TorchWalk
 
-__all__ = ["Program", "graph_operator", "make_kernel", "program", "register"]
+__all__ = ["Program", "direct_graph", "graph_operator", "make_kernel", "program", "register"]
 
 
 class Owner(Protocol):
@@ -264,7 +264,8 @@ def _forward_fake(x: Tensor, weights: list[Tensor], bias: Tensor, handle: int) -
     kernel = program(handle).kernel
     kernel.check(x, weights, bias)
     batch = x.shape[0]
-    return x.new_empty(batch, kernel.topology.outputs.shape[0]), x.new_empty(kernel.saved_shape(batch, x.dtype))
+    saved = x.new_empty(kernel.saved_shape(batch, x.dtype), dtype=kernel.saved_dtype(x.dtype))
+    return x.new_empty(batch, kernel.topology.outputs.shape[0]), saved
 
 
 def _backward(
@@ -289,11 +290,18 @@ def _backward_fake(
 
 
 class _Graph(torch.autograd.Function):
+    """The operator under autograd; `direct` runs it without torch's dispatcher, where nobody else has to see it."""
+
     @staticmethod
-    def forward(ctx: Any, handle: int, x: Tensor, bias: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
-        with torch._C._AutoDispatchBelowAutograd():
-            y, saved = graph_operator(x, weights, bias, handle)
-        ctx.handle = handle
+    def forward(
+        ctx: Any, handle: int, direct: bool, x: Tensor, bias: Tensor, *weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        if direct:
+            y, saved = _forward(x, list(weights), bias, handle)
+        else:
+            with torch._C._AutoDispatchBelowAutograd():
+                y, saved = graph_operator(x, weights, bias, handle)
+        ctx.handle, ctx.direct = handle, direct
         ctx.save_for_backward(saved, bias, *weights)
         ctx.mark_non_differentiable(saved)
         ctx.set_materialize_grads(False)
@@ -303,10 +311,11 @@ class _Graph(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor | None, _: Any) -> tuple[Any, ...]:
         saved, bias, *weights = ctx.saved_tensors
         if dy is None:
-            return (None,) * (3 + len(weights))
-        need_dx = ctx.needs_input_grad[1]
-        dx, dweights, dbias = _graph_backward(dy, saved, weights, bias, ctx.handle, need_dx)
-        return (None, dx if need_dx else None, dbias, *dweights)
+            return (None,) * (4 + len(weights))
+        need_dx = ctx.needs_input_grad[2]
+        run = _backward if ctx.direct and not torch.is_grad_enabled() else _graph_backward
+        dx, dweights, dbias = run(dy, saved, weights, bias, ctx.handle, need_dx)
+        return (None, None, dx if need_dx else None, dbias, *dweights)
 
 
 class _GraphBackward(torch.autograd.Function):
@@ -330,7 +339,19 @@ def _forward_autograd(x: Tensor, weights: list[Tensor], bias: Tensor, handle: in
     if not torch.is_grad_enabled():
         with torch._C._AutoDispatchBelowAutograd():
             return graph_operator(x, weights, bias, handle)
-    return _Graph.apply(handle, x, bias, *weights)  # type: ignore[no-untyped-call]
+    return _Graph.apply(handle, False, x, bias, *weights)  # type: ignore[no-untyped-call]
+
+
+def direct_graph(x: Tensor, weights: Sequence[Tensor], bias: Tensor, handle: int) -> Tensor:
+    """Return y (B, O), with gradients, without torch's dispatcher: for calls that no tracer or mode has to see.
+
+    Raises
+    ------
+    ShapeError, DtypeError
+        If x, weights and bias do not fit the kernel.
+    """
+    y: Tensor = _Graph.apply(handle, True, x, bias, *weights)[0]  # type: ignore[no-untyped-call]
+    return y
 
 
 def _backward_autograd(

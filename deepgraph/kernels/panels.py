@@ -14,9 +14,9 @@ from deepgraph.kernels.topology import Topology
 __all__ = ["first_cache", "panel_rows", "panel_table", "worth_panels"]
 
 # From this density on a panel saves more loads than putting sums down and taking them up costs, by measurement.
-_FROM_DENSITY = 0.2
-# What a panel takes of the first cache; values, indexes and a node's own rows pass through the rest.
-_SHARE = 0.84
+_FROM_DENSITY = 0.1
+# Edges of a node in one panel, below which putting its sums down and taking them up is not worth it.
+_EDGES = 40
 
 Table = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]
 
@@ -43,8 +43,8 @@ def first_cache() -> int:
     return 32768
 
 
-def panel_rows(tile: int, itemsize: int, cache_bytes: int | None = None) -> int:
-    """Return how many rows of a tile a panel has.
+def panel_rows(tile: int, itemsize: int, density: float, cache_bytes: int | None = None) -> int:
+    """Return how many rows of a tile a panel has: the first cache full of them, or more for enough edges to a node.
 
     Parameters
     ----------
@@ -52,16 +52,18 @@ def panel_rows(tile: int, itemsize: int, cache_bytes: int | None = None) -> int:
         Columns.
     itemsize : int
         Bytes of one value.
+    density : float
+        Edges over pairs, in (0, 1].
     cache_bytes : int, optional
         Default `first_cache()`.
 
     Examples
     --------
-    >>> panel_rows(64, 4, cache_bytes=32768)
-    107
+    >>> panel_rows(64, 4, 0.5, cache_bytes=32768), panel_rows(64, 4, 0.1, cache_bytes=32768)
+    (128, 400)
     """
     size = first_cache() if cache_bytes is None else cache_bytes
-    return int(_SHARE * size) // (tile * itemsize)
+    return max(size // (tile * itemsize), int(_EDGES / density))
 
 
 def worth_panels(topology: Topology) -> bool:
@@ -75,7 +77,8 @@ def worth_panels(topology: Topology) -> bool:
     if not topology.only_sums:
         return False
     facts = describe(topology)
-    return facts.layered and facts.density >= _FROM_DENSITY
+    # A hair less, because a share of the pairs is rounded to whole edges.
+    return facts.layered and facts.density >= 0.99 * _FROM_DENSITY
 
 
 def panel_table(topology: Topology, rows: int, by_source: bool) -> Table:

@@ -288,10 +288,11 @@ def make_plan(
     weights = edges if chosen in ("csr", "coo") else facts.masked_elements
     tile = groups = 0
     if kernel == "NumbaWalk":
-        cut = tiling(NOMINAL_BATCH, itemsize)
+        cut = tiling(NOMINAL_BATCH, max(itemsize, 4))
         tile, groups = cut.tile, len(cut.groups)
-    # Values, gradients and one gathered copy, with three indexes of 4 bytes per edge; or values, gradients and a mask.
-    per_weight = 3 * itemsize + 12 if chosen in ("csr", "coo") else 2 * itemsize + 1
+    # Values, gradients and one gathered copy, with two indexes of 2 bytes and one of 4 per edge; or values, gradients
+    # and a mask.
+    per_weight = 3 * itemsize + 8 if chosen in ("csr", "coo") else 2 * itemsize + 1
     part = PlanPart(
         name=name,
         storage=chosen,
@@ -353,6 +354,8 @@ def _kernel(facts: Facts, storage: str, dtype: str, device: str, compiled: bool)
         return "TorchWalk", (f"edge values on {device} run stage by stage through torch's sparse products",)
     if facts.custom:
         return "TorchWalk", (f"registered activations {', '.join(facts.custom)} need torch kernels, slower",)
-    if dtype not in ("float32", "float64"):
+    if dtype not in ("float32", "float64", "bfloat16"):
         return "TorchWalk", (f"edge values of {dtype} need torch kernels, slower",)
+    if dtype == "bfloat16" and compiled:
+        return "NumbaWalk", ("values of bfloat16 are added up in float32",)
     return ("NumbaWalk", ()) if compiled else ("TorchWalk", (_NO_NUMBA,))

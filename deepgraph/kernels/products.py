@@ -17,7 +17,7 @@ from torch import Tensor
 
 __all__ = ["add_product", "product", "single_thread"]
 
-_BLOCKS = 8
+_BLOCKS = 4
 _NARROWEST = 64
 # Below this many multiply-adds handing blocks to threads costs more than it saves.
 _THREAD_WORK = 8_000_000

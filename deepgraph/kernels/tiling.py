@@ -55,14 +55,14 @@ def tile_width(batch: int, itemsize: int) -> int:
 
     Examples
     --------
-    >>> tile_width(128, 4), tile_width(128, 8), tile_width(20, 4), tile_width(1, 4)
-    (64, 32, 32, 4)
+    >>> tile_width(128, 4), tile_width(128, 8), tile_width(20, 4), tile_width(3, 4), tile_width(1, 4)
+    (64, 32, 32, 4, 1)
     """
+    if batch == 1:
+        return 1
     columns = _COLUMNS
-    while columns > 16 and columns >= 2 * batch:
+    while columns > 4 and columns * 4 >= 2 * batch * itemsize:
         columns //= 2
-    if batch <= 16 // itemsize:
-        columns = 4
     return columns * 4 // itemsize
 
 

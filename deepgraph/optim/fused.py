@@ -53,18 +53,15 @@ def _plain(tensor: Tensor) -> bool:
 class _Fused(torch.optim.Optimizer, abc.ABC):
     """What the three share: torch's own step where the compiled loop cannot be used, and the loop elsewhere."""
 
+    _torch: type[torch.optim.Optimizer]
+
     @abc.abstractmethod
     def _columns(self, parameter: Tensor, grad: Tensor, group: dict[str, Any]) -> tuple[list[int], Any]:
         """Return the addresses of a parameter's state, made where there is none, and a flag for the loop."""
 
     @abc.abstractmethod
-    def _update(self, batch: _Batch, group: dict[str, Any]) -> None:
-        """Run the loop."""
-
-    @staticmethod
-    @abc.abstractmethod
-    def _torch_step(optimizer: Any) -> None:
-        """Run torch's own step without its hooks."""
+    def _rule(self, flags: list[Any], group: dict[str, Any]) -> tuple[Any, NDArray[Any], tuple[Any, ...]]:
+        """Return the compiled loop, the flags of its tensors (P,) and the options of the group."""
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -94,8 +91,16 @@ class _Fused(torch.optim.Optimizer, abc.ABC):
                 for batch in self._batches(group).values():
                     self._update(batch, group)
         else:
-            self._torch_step(self)
+            _unhooked(self._torch.step)(self)
         return loss
+
+    def _update(self, batch: _Batch, group: dict[str, Any]) -> None:
+        """Run the loop over the tensors of a batch, each thread on its share of all of them."""
+        tensors, sizes = batch.arrays()
+        loop, flags, options = self._rule(batch.flags, group)
+        _share(
+            lambda part, parts: loop(tensors, sizes, flags, batch.like, part, parts, *options), batch.parts()
+        )
 
     @staticmethod
     def _supports(group: dict[str, Any]) -> bool:
@@ -165,9 +170,7 @@ class SGD(_Fused, torch.optim.SGD):
     0.5
     """
 
-    @staticmethod
-    def _torch_step(optimizer: Any) -> None:
-        _unhooked(torch.optim.SGD.step)(optimizer)
+    _torch = torch.optim.SGD
 
     def _columns(self, parameter: Tensor, grad: Tensor, group: dict[str, Any]) -> tuple[list[int], Any]:
         if group["momentum"] == 0:
@@ -179,16 +182,14 @@ class SGD(_Fused, torch.optim.SGD):
             buffer = state["momentum_buffer"] = torch.empty_like(parameter, memory_format=torch.preserve_format)
         return [buffer.data_ptr()], fresh
 
-    def _update(self, batch: _Batch, group: dict[str, Any]) -> None:
+    def _rule(self, flags: list[Any], group: dict[str, Any]) -> tuple[Any, NDArray[Any], tuple[Any, ...]]:
         from deepgraph.kernels.numba_updates import sgd_update
 
-        tensors, sizes = batch.arrays()
-        fresh = np.array(batch.flags)
         options = (
             float(group["lr"]), float(group["momentum"]), float(group["dampening"]), float(group["weight_decay"]),
             bool(group["nesterov"]), -1.0 if group["maximize"] else 1.0,
         )  # fmt: skip
-        _share(lambda part, parts: sgd_update(tensors, sizes, fresh, batch.like, part, parts, *options), batch.parts())
+        return sgd_update, np.array(flags), options
 
 
 class _AdamRule(_Fused):
@@ -206,19 +207,16 @@ class _AdamRule(_Fused):
         top = state["max_exp_avg_sq"] if group["amsgrad"] else second
         return [first.data_ptr(), second.data_ptr(), top.data_ptr()], state["step"]
 
-    def _update(self, batch: _Batch, group: dict[str, Any]) -> None:
+    def _rule(self, flags: list[Any], group: dict[str, Any]) -> tuple[Any, NDArray[Any], tuple[Any, ...]]:
         from deepgraph.kernels.numba_updates import adam_update
 
-        tensors, sizes = batch.arrays()
-        counts, (beta1, beta2) = _advanced(batch.flags), group["betas"]
+        beta1, beta2 = group["betas"]
         decoupled = group.get("decoupled_weight_decay", False) or isinstance(self, torch.optim.AdamW)
         options = (
             float(group["lr"]), float(beta1), float(beta2), float(group["eps"]), float(group["weight_decay"]),
             bool(decoupled), bool(group["amsgrad"]), -1.0 if group["maximize"] else 1.0,
         )  # fmt: skip
-        _share(
-            lambda part, parts: adam_update(tensors, sizes, counts, batch.like, part, parts, *options), batch.parts()
-        )
+        return adam_update, _advanced(flags), options
 
 
 def _advanced(steps: list[Tensor]) -> NDArray[np.float64]:
@@ -263,9 +261,7 @@ class Adam(_AdamRule, torch.optim.Adam):
     0.75
     """
 
-    @staticmethod
-    def _torch_step(optimizer: Any) -> None:
-        _unhooked(torch.optim.Adam.step)(optimizer)
+    _torch = torch.optim.Adam
 
 
 class AdamW(_AdamRule, torch.optim.AdamW):
@@ -297,6 +293,4 @@ class AdamW(_AdamRule, torch.optim.AdamW):
     0.625
     """
 
-    @staticmethod
-    def _torch_step(optimizer: Any) -> None:
-        _unhooked(torch.optim.AdamW.step)(optimizer)
+    _torch = torch.optim.AdamW

@@ -15,7 +15,7 @@ from deepgraph.graph import CachedLayeredGraph
 from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.node_table import NodeTable
 from deepgraph.kernels.masked import MASKED_LIMIT
-from deepgraph.kernels.plan import choose_storage
+from deepgraph.kernels.plan import choose_storage, has_numba
 from deepgraph.priors.densities import edge_budget
 from deepgraph.sparse.build import check_density, random_layer
 from deepgraph.sparse.engine import Engine, Part
@@ -31,6 +31,8 @@ from deepgraph.sparse.values import Addresses
 __all__ = ["MaskedDeepDAN"]
 
 DEEP = 100
+# Up to this many pairs what surrounds a dense product takes longer than going edge by edge.
+_SMALL = 2**14
 
 
 def dag_addresses(structure: Structure) -> Addresses:
@@ -67,7 +69,7 @@ class MaskedDeepDAN(GraphModule):
     init : {"fan_in", "xavier", "torch"}
         For the edges, unless the structure has a column `weight`.
     storage : {"auto", "csr", "coo", "masked"}
-        Of the structure. Stem and head choose by their density where it is "auto".
+        Of the structure. Where it is "auto", stem and head choose by their density, and take edge values if small.
     seed : int, Generator or None
     device, dtype
         As in torch.
@@ -118,9 +120,11 @@ class MaskedDeepDAN(GraphModule):
         first, last = facts.distinct("inputs"), facts.distinct("outputs")
         stem = edge_budget(n_in * len(first), check_density(stem_density, "stem_density"))
         head = edge_budget(len(last) * n_out, check_density(head_density, "head_density"))
-        outer = {"storage": self._check_storage(storage), **options}
+        self._check_storage(storage)
+        outer = {"storage": _outer_storage(storage, n_in * len(first)), **options}
         self.stem: EdgeLayer | None = random_layer((n_in, len(first)), stem, activation, "stem", path=0, **outer)
         self.core = _core(facts, storage="csr" if use_layer_norm else storage, path=1, **options)
+        outer["storage"] = _outer_storage(storage, len(last) * n_out)
         self.head: EdgeLayer | None = random_layer((len(last), n_out), head, "identity", "head", path=2, **outer)
         self._finish(facts, {
             "size_input": n_in, "size_output": n_out, "use_layer_norm": bool(use_layer_norm), "bias": bool(bias),
@@ -291,6 +295,11 @@ class MaskedDeepDAN(GraphModule):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             return cls(options.pop("size_input"), options.pop("size_output"), graph, seed=0, dtype=dtype, **options)
+
+
+def _outer_storage(storage: str, pairs: int) -> str:
+    """Return the storage of a stem or head."""
+    return "csr" if storage == "auto" and pairs <= _SMALL and has_numba() else storage
 
 
 def _core(

@@ -13,7 +13,7 @@ from deepgraph.errors import DtypeError, EditRefusedError, ShapeError, Unsupport
 from deepgraph.graph.arrays import Array
 from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.history import EdgeEdit
-from deepgraph.kernels.operator import Program, graph_operator, register
+from deepgraph.kernels.operator import Program, direct_graph, graph_operator, register
 from deepgraph.kernels.plan import Plan
 from deepgraph.kernels.topology import Topology
 from deepgraph.sparse.layer import EdgeLayer
@@ -23,6 +23,24 @@ __all__ = ["Engine", "Part"]
 
 Part = tuple[EdgeLayer, int, int]
 """An edge layer, the position of its first source and the position of its first target."""
+
+
+def nobody_watches(x: Tensor) -> bool:
+    """Return whether no compiler, tracer, mode or transform of torch has to see the operator that is called on x.
+
+    Examples
+    --------
+    >>> nobody_watches(torch.zeros(1))
+    True
+    """
+    return (
+        not torch.compiler.is_compiling()
+        and type(x) is Tensor
+        and torch._C._len_torch_dispatch_stack() == 0
+        and torch._C._len_torch_function_stack() == 0
+        and torch._C._functorch.peek_interpreter_stack() is None
+        and torch._C._get_tracing_state() is None
+    )
 
 
 def joined_pairs(parts: list[Part]) -> tuple[Array, Array, tuple[int, ...]]:
@@ -67,7 +85,9 @@ class Engine:
 
     def program(self) -> Program:
         """Return the program for the present edges, device and dtype of the parameters."""
-        weight = self.parts[0][0].weight
+        layer = self.parts[0][0]
+        weight = layer._parameters.get("weight")
+        weight = layer.weight if weight is None else weight
         placed = (weight.device, weight.dtype)
         if self._stale:
             src, dst, splits = joined_pairs(self.parts)
@@ -102,9 +122,30 @@ class Engine:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the outputs (B, O) for x (B, I)."""
+        plain = nobody_watches(x)
+        if plain and not torch.is_grad_enabled():
+            return self.program().kernel.infer(x, *self._tensors())
         weights = [layer.weight for layer, _, _ in self.parts]
-        y: Tensor = graph_operator(x, weights, self.bias(weights[0]), self.handle)[0]
+        bias = self.bias(weights[0])
+        if plain:
+            return direct_graph(x, weights, bias, self.handle)
+        y: Tensor = graph_operator(x, weights, bias, self.handle)[0]
         return y
+
+    def _tensors(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the weights and the biases, read past `nn.Module`, whose attributes cost more than a layer's work."""
+        weights, biases = [], []
+        for (layer, _, _), count in zip(self.parts, self._targets, strict=True):
+            parameters = layer._parameters
+            weight, bias = parameters.get("weight"), parameters.get("bias")
+            weight = layer.weight if weight is None else weight
+            if bias is None:
+                bias = layer.bias
+            if bias is None:
+                bias = weight.new_zeros(self.num_computed if len(self.parts) == 1 else count)
+            weights.append(weight)
+            biases.append(bias)
+        return weights, biases
 
     def bias(self, like: Tensor) -> Tensor:
         """Return the biases (C,) of all layers, 0 for layers without; of the dtype and device of `like`."""
@@ -128,9 +169,13 @@ class Engine:
 
     def check(self, x: Any, name: str = "x") -> None:
         """Raise unless x is a floating tensor (B, I) of the parameters' dtype and device."""
-        weight = self.parts[0][0].weight
+        layer = self.parts[0][0]
+        weight = layer._parameters.get("weight")
+        weight = layer.weight if weight is None else weight
         if not isinstance(x, Tensor):
             raise DtypeError(f"{name}: expected a torch.Tensor, got {type(x).__name__}")
+        if x.dtype == weight.dtype and x.dim() == 2 and x.shape[1] == self.width and x.device == weight.device:
+            return
         if x.dtype != weight.dtype:
             raise DtypeError(
                 f"{name}: expected dtype {weight.dtype} as the model's, got {x.dtype}; "

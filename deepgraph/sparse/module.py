@@ -186,6 +186,8 @@ class GraphModule(MaskableModule, abc.ABC):
     @staticmethod
     def _input(x: Any, size: int, name: str) -> Tensor:
         """Return x flattened to (B, size); ShapeError says which width was expected."""
+        if type(x) is Tensor and x.dim() == 2 and x.shape[1] == size:
+            return x
         if not isinstance(x, Tensor):
             raise DtypeError(f"{name}: expected a torch.Tensor, got {type(x).__name__}")
         if x.dim() < 2 or math.prod(x.shape[1:]) != size:

@@ -1,25 +1,30 @@
 """Edge values against dense torch in one process: training steps, inference, deep graphs, memory per trained edge.
 
-    python examples/benchmarks/compute.py [--quick] [--threads 1]
+    python examples/benchmarks/compute.py [ROW ...] [--quick] [--threads 1] [--results FILE]
 
-Protocol: all candidates take turns, in an order that changes direction every round. In its turn a candidate runs a few
-steps in a row; the first is timed as "cold" (the others have emptied the caches), the later ones as "warm" (what a
-training loop sees). Every ratio is dense time over candidate time, median over rounds with quartiles; "dense again"
-is an identical second dense model and shows how far to trust the others. Times are processor time on one thread and
-wall time on several.
+Protocol: all candidates of a row take turns, in an order that changes direction every time. In its turn a candidate
+runs a few steps in a row; the first is timed as "cold" (the others have emptied the caches), the later ones as "warm"
+(what a training loop sees). A pair is the turns of the dense model and of a candidate in one round, a ratio is dense
+time over candidate time. 5 runs of 50 pairs: the table shows the median over runs of a run's median, and the lowest and
+highest run. "dense again" is an identical second dense model and shows how far to trust the others. Times are
+processor time on one thread and wall time on several. `--results` keeps what was measured, so that rows can be measured
+one at a time; the table shows all rows of the file. Peers take part where they are installed: sparselab, deepstruct.
 """
 
 from __future__ import annotations
 
 import argparse
 import ctypes
+import json
 import platform
 import statistics
 import time
 import warnings
 from collections.abc import Callable
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import networkx as nx
 import numpy as np
@@ -32,42 +37,41 @@ from deepgraph.sparse import edge_values
 
 SIZES = (784, 1000, 1000, 1000, 10)
 BATCH = 128
+DENSITIES = (0.01, 0.05, 0.1, 0.2, 0.5, 1.0)
 Step = Callable[[], object]
+Line = dict[str, Any]
 
 
-def measure(steps: dict[str, Step], rounds: int, in_a_row: int = 4) -> dict[str, dict[str, list[float]]]:
-    """Return the times, ms, of each step's first ("cold") and later ("warm") runs of its turns, by round."""
+def measure(steps: dict[str, Step], runs: int, pairs: int, in_a_row: int = 3) -> list[Line]:
+    """Return a line for each step: its time, ms, and how many times faster than the first it is, warm and cold."""
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
-    found: dict[str, dict[str, list[float]]] = {name: {"cold": [], "warm": []} for name in steps}
-    for number in range(rounds + 2):
-        for name in list(steps) if number % 2 else list(steps)[::-1]:
-            taken = []
-            for _ in range(in_a_row):
-                start = clock()
-                steps[name]()
-                taken.append(1e3 * (clock() - start))
-            if number >= 2:
-                found[name]["cold"].append(taken[0])
-                found[name]["warm"].append(statistics.median(taken[1:]))
-    return found
-
-
-def ratio(base: list[float], other: list[float]) -> str:
-    """Return the median of the paired ratios and their quartiles."""
-    low, middle, high = statistics.quantiles([b / o for b, o in zip(base, other, strict=True)], n=4)
-    return f"{middle:5.1f} ({low:4.1f}-{high:4.1f})"
-
-
-def show(steps: dict[str, Step], rounds: int, base: str = "dense") -> None:
-    """Measure and print one table."""
-    found = measure(steps, rounds)
-    print(f"  {'':26s} {'warm, ms':>9s} {f'x {base}':>17s} {'cold, ms':>9s} {f'x {base}':>17s}")
+    found: dict[str, dict[str, list[list[float]]]] = {name: {"cold": [], "warm": []} for name in steps}
+    for run in range(runs):
+        for times in found.values():
+            for kind in times.values():
+                kind.append([])
+        for number in range(pairs + 1):
+            for name in list(steps) if number % 2 else list(steps)[::-1]:
+                taken = []
+                for _ in range(in_a_row):
+                    start = clock()
+                    steps[name]()
+                    taken.append(1e3 * (clock() - start))
+                if number:
+                    found[name]["cold"][run].append(taken[0])
+                    found[name]["warm"][run].append(statistics.mean(taken[1:]))
+    base = found[next(iter(steps))]
+    lines = []
     for name, times in found.items():
-        cells = [
-            f"{statistics.median(times[kind]):9.3f} {ratio(found[base][kind], times[kind]):>17s}"
-            for kind in ("warm", "cold")
-        ]
-        print(f"  {name:26s} {' '.join(cells)}")
+        line: Line = {"name": name, "ms": statistics.median(map(statistics.median, times["warm"]))}
+        for kind in ("warm", "cold"):
+            medians = [
+                statistics.median([b / o for b, o in zip(dense, other, strict=True)])
+                for dense, other in zip(base[kind], times[kind], strict=True)
+            ]
+            line[kind] = [statistics.median(medians), min(medians), max(medians)]
+        lines.append(line)
+    return lines
 
 
 def dense_model() -> nn.Sequential:
@@ -90,51 +94,50 @@ def loop_step(model: nn.Module, kind: type[torch.optim.SGD], x: Tensor, target: 
     return step
 
 
-def training(rounds: int) -> None:
-    """Print a training step of the network of SIZES at several densities."""
+def training(density: float, runs: int, pairs: int) -> list[Line]:
+    """Return the lines of a training step of the network of SIZES at one density."""
     x, target = torch.randn(BATCH, SIZES[0]), torch.randint(0, SIZES[-1], (BATCH,))
     steps = {name: loop_step(dense_model(), torch.optim.SGD, x, target) for name in ("dense", "dense again")}
-    for density in (0.01, 0.05, 0.1, 0.2, 0.5, 1.0):
-        models = [dg.MaskedDeepFFN(SIZES[0], SIZES[-1], SIZES[1:-1], density=density, seed=0) for _ in range(3)]
-        storage = models[0].plan.parts[0].storage
-        fast = train_step(models[2], "cross_entropy", SGD(models[2].parameters(), lr=0.01, momentum=0.9))
-        steps |= {
-            f"{density:4.0%} {storage}, torch's SGD": loop_step(models[0], torch.optim.SGD, x, target),
-            f"{density:4.0%} {storage}, dg.SGD": loop_step(models[1], SGD, x, target),
-            f"{density:4.0%} {storage}, dg.train_step": lambda step=fast: step(x, target),  # type: ignore[misc]
-        }
-    print(f"\ntraining step, {'-'.join(map(str, SIZES))}, batch {BATCH}, SGD with momentum")
-    show(steps, rounds)
+    models = [dg.MaskedDeepFFN(SIZES[0], SIZES[-1], SIZES[1:-1], density=density, seed=0) for _ in range(3)]
+    storage = models[0].plan.parts[0].storage
+    fast = train_step(models[2], "cross_entropy", SGD(models[2].parameters(), lr=0.01, momentum=0.9))
+    steps[f"{storage}, torch's SGD"] = loop_step(models[0], torch.optim.SGD, x, target)
+    steps[f"{storage}, dg.SGD"] = loop_step(models[1], SGD, x, target)
+    steps[f"{storage}, dg.train_step"] = lambda: fast(x, target)
+    return measure(steps, runs, pairs)
 
 
-def inference(rounds: int, width: int = 1000, density: float = 0.05) -> None:
-    """Print the forward pass of three layers at small batches, against dense and torch's CSR product."""
-    for batch in (1, 4, 16):
-        x = torch.randn(batch, width)
-        model = dg.MaskedDeepFFN(width, width, [width] * 2, density=density, storage="csr", seed=0)
-        matrices = []
-        for values in edge_values(model):
-            src, dst = (torch.from_numpy(part.astype(np.int64)) for part in values.edge_set.pairs())
-            dense = torch.zeros(width, width)
-            dense[dst, src] = values.values()
-            matrices.append(dense)
+def inference(batch: int, runs: int, pairs: int, width: int = 1000, density: float = 0.05) -> list[Line]:
+    """Return the lines of the forward pass of three layers at a small batch, with torch's CSR product."""
+    x = torch.randn(batch, width)
+    model = dg.MaskedDeepFFN(width, width, [width] * 2, density=density, storage="csr", seed=0)
+    matrices = []
+    for values in edge_values(model):
+        src, dst = (torch.from_numpy(part.astype(np.int64)) for part in values.edge_set.pairs())
+        dense = torch.zeros(width, width)
+        dense[dst, src] = values.values()
+        matrices.append(dense)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
         sparse = [matrix.to_sparse_csr() for matrix in matrices]
-        bias = torch.zeros(width)
+    bias = torch.zeros(width)
 
-        def dense_pass(x: Tensor = x, matrices: list[Tensor] = matrices, bias: Tensor = bias) -> None:
-            for matrix in matrices:
-                x = torch.relu(nn.functional.linear(x, matrix, bias))
+    def dense_pass() -> None:
+        y = x
+        for k, matrix in enumerate(matrices):
+            y = nn.functional.linear(y, matrix, bias)
+            y = torch.relu(y) if k < 2 else y
 
-        def csr_pass(x: Tensor = x, matrices: list[Tensor] = sparse, bias: Tensor = bias) -> None:
-            x = x.t()
-            for matrix in matrices:
-                x = torch.relu(matrix @ x + bias[:, None])
+    def csr_pass() -> None:
+        y = x.t()
+        for k, matrix in enumerate(sparse):
+            y = matrix @ y + bias[:, None]
+            y = torch.relu(y) if k < 2 else y
 
-        steps: dict[str, Step] = {"dense": dense_pass, "dense again": dense_pass, "torch CSR": csr_pass}
-        steps["csr"] = lambda model=model, x=x: model(x)  # type: ignore[misc]
-        print(f"\ninference, three layers {width} wide, {density:.0%}, batch {batch}")
-        with torch.no_grad():
-            show({name: _repeated(step) for name, step in steps.items()}, rounds)
+    steps: dict[str, Step] = {"dense": dense_pass, "dense again": dense_pass, "torch CSR": csr_pass}
+    steps["csr"] = lambda: model(x)
+    with torch.no_grad():
+        return measure({name: _repeated(step) for name, step in steps.items()}, runs, pairs)
 
 
 def _repeated(step: Step, times: int = 10) -> Step:
@@ -145,31 +148,62 @@ def _repeated(step: Step, times: int = 10) -> Step:
     return run
 
 
-def chain(nodes: int, degree: int, rounds: int) -> None:
-    """Print a training step of a small-world ring in stored order, which has as many layers as nodes."""
-    pairs = np.array(nx.newman_watts_strogatz_graph(nodes, degree, 0.5, seed=0).edges())
-    graph = dg.CachedLayeredGraph.from_arrays(pairs.min(1), pairs.max(1), nodes)
-    start = time.perf_counter()
+def ring(nodes: int, degree: int, runs: int, pairs: int) -> list[Line]:
+    """Return the lines of a training step of a small-world ring in stored order, which has as many layers as nodes."""
+    drawn = nx.newman_watts_strogatz_graph(nodes, degree, 0.5, seed=0)
+    ends = np.array(drawn.edges())
+    graph = dg.CachedLayeredGraph.from_arrays(ends.min(1), ends.max(1), nodes)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = dg.MaskedDeepDAN(784, 10, graph, seed=0)
     x, target = torch.randn(BATCH, 784), torch.randint(0, 10, (BATCH,))
-    model(x)
-    built = time.perf_counter() - start
     fast = train_step(model, "cross_entropy", SGD(model.parameters(), lr=1e-3, momentum=0.9))
-    steps = {"loop, torch's SGD": loop_step(model, torch.optim.SGD, x, target), "train_step": lambda: fast(x, target)}
-    print(
-        f"\nring {nodes:,}/{degree}, {graph.number_of_edges():,} edges in {graph.num_layers:,} layers, batch {BATCH},"
-    )
-    print(f"with stem and head; built and first run in {built:.2f} s")
-    show(steps, rounds, base="loop, torch's SGD")
+    steps: dict[str, Step] = {}
+    if nodes <= 300 and find_spec("deepstruct") is not None:
+        steps["deepstruct"] = deepstruct_step(drawn, x, target)
+    steps |= {"torch's SGD": loop_step(model, torch.optim.SGD, x, target), "dg.train_step": lambda: fast(x, target)}
+    return measure(steps, runs, pairs)
 
 
-def memory(width: int, density: float = 0.01, batch: int = 16) -> None:
-    """Print the resident memory that training one wide layer with Adam adds, per edge."""
+def deepstruct_step(drawn: nx.Graph[int], x: Tensor, target: Tensor) -> Step:
+    """Return a training step of deepstruct's network of the same ring."""
+    from deepstruct.graph import CachedLayeredGraph  # type: ignore[import-not-found]
+    from deepstruct.sparse import MaskedDeepDAN  # type: ignore[import-not-found]
+
+    structure = CachedLayeredGraph()
+    structure.add_edges_from(drawn.edges)
+    structure.add_nodes_from(drawn.nodes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return loop_step(MaskedDeepDAN(784, 10, structure), torch.optim.SGD, x, target)
+
+
+def peer(width: int, density: float, runs: int, pairs: int) -> list[Line]:
+    """Return the lines of forward and backward of one layer, by sparselab and ours."""
+    from sparselab.nn import SparseLinear  # type: ignore[import-not-found]
+
+    x, seed = torch.randn(BATCH, width, requires_grad=True), torch.randn(BATCH, width)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        layers = {
+            "sparselab": SparseLinear(width, width, sparsity=1 - density),
+            "sparselab again": SparseLinear(width, width, sparsity=1 - density),
+            "dense": nn.Linear(width, width),
+            "SparseLinear": dg.SparseLinear(width, width, density, storage="csr", seed=0),
+        }
+
+    def step(layer: nn.Module) -> None:
+        layer.zero_grad()
+        x.grad = None
+        layer(x).backward(seed)
+
+    return measure({name: lambda layer=layer: step(layer) for name, layer in layers.items()}, runs, pairs)  # type: ignore[misc]
+
+
+def memory(width: int, density: float = 0.01, batch: int = 16) -> list[Line]:
+    """Return a line with the resident memory that training one wide layer with Adam adds, per edge."""
     if not Path("/proc/self/statm").exists():
-        print("\nmemory: needs /proc")
-        return
+        return [{"name": "needs /proc"}]
     trim = getattr(ctypes.CDLL(None), "malloc_trim", lambda _: 0)
 
     def resident() -> int:
@@ -190,29 +224,70 @@ def memory(width: int, density: float = 0.01, batch: int = 16) -> None:
     before = resident()
     layer = train(width)
     added, edges = resident() - before, layer.num_edges
-    print(f"\nmemory, one layer {width} x {width} at {density:.0%} trained with Adam, batch {batch}: {edges:,} edges")
-    print(
-        f"  {added / 2**20:.0f} MB, {added / edges:.1f} bytes per edge; "
-        f"dense needs {width * width * 16 / 2**20:,.0f} MB"
-    )
+    text = f"{added / 2**20:.0f} MB for {edges:,} edges, {added / edges:.1f} bytes each; dense"
+    return [{"name": f"{text} needs {width * width * 16 / 2**20:,.0f} MB"}]
+
+
+def rows(quick: bool) -> dict[str, tuple[str, Callable[[int, int], list[Line]]]]:
+    """Return every row by its short name: its title, and what measures it in some runs of some pairs."""
+    wide, long = (2048, (1000, 16)) if quick else (16384, (10_000, 16))
+    found: dict[str, tuple[str, Callable[[int, int], list[Line]]]] = {
+        "memory": (f"one layer {wide} x {wide} at 1% trained with Adam", lambda runs, pairs: memory(wide))
+    }
+    shape = "-".join(map(str, SIZES))
+    for d in DENSITIES:
+        title = f"training step, {shape}, batch {BATCH}, SGD with momentum, {d:.0%}"
+        found[f"train{d:.0%}"] = title, lambda runs, pairs, d=d: training(d, runs, pairs)  # type: ignore[misc]
+    for b in (1, 4, 16):
+        title = f"inference, three layers 1000 wide, 5%, batch {b}"
+        found[f"batch{b}"] = title, lambda runs, pairs, b=b: inference(b, runs, pairs)  # type: ignore[misc]
+    for nodes, degree in ((300, 8), long):
+        title = f"training step, ring {nodes:,}/{degree} in stored order with stem and head, batch {BATCH}"
+        found[f"ring{nodes}"] = title, lambda runs, pairs, n=nodes, k=degree: ring(n, k, runs, pairs)  # type: ignore[misc]
+    if find_spec("sparselab") is not None:
+        for width in (1000,) if quick else (1000, 4096):
+            for d in (0.01, 0.05, 0.1, 0.2):
+                title = f"one layer {width} x {width}, {d:.0%}, forward and backward, batch {BATCH}"
+                found[f"layer{width}-{d:.0%}"] = title, lambda runs, pairs, w=width, d=d: peer(w, d, runs, pairs)  # type: ignore[misc]
+    return found
+
+
+def show(results: dict[str, Any]) -> None:
+    """Print the table of all rows that were measured."""
+    print(results["machine"])
+    for title, lines in results["rows"].items():
+        print(f"\n{title}")
+        if "warm" not in lines[0]:
+            print(f"  {lines[0]['name']}")
+            continue
+        print(f"  {'':24s} {'ms':>8s} {'x ' + lines[0]['name']:>20s} {'with cold caches':>20s}")
+        for line in lines:
+            cells = ["{:.2f} ({:.2f}-{:.2f})".format(*line[kind]) for kind in ("warm", "cold")]
+            print(f"  {line['name']:24s} {line['ms']:8.3f} {cells[0]:>20s} {cells[1]:>20s}")
 
 
 def main() -> None:
-    """Print the tables."""
+    """Measure the rows that were asked for, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few rounds, small graphs")
+    parser.add_argument("row", nargs="*", help="rows to measure, by the beginning of their names; default all")
+    parser.add_argument("--quick", action="store_true", help="few pairs, small graphs")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--results", type=Path, help="JSON file that keeps what was measured")
     options = parser.parse_args()
-    quick = options.quick
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, {options.threads} thread(s)")
-    # Before the others: what they allocate and free would blur it.
-    memory(2048 if quick else 16384)
-    training(5 if quick else 50)
-    inference(5 if quick else 50)
-    for nodes, degree in ((300, 8), (1000, 16) if quick else (10_000, 16)):
-        chain(nodes, degree, 5 if quick else 50)
+    runs, pairs = (2, 3) if options.quick else (5, 50)
+    machine = f"{platform.processor() or platform.machine()}, torch {torch.__version__}"
+    results: dict[str, Any] = {"machine": f"{machine}; {runs} runs of {pairs} pairs", "rows": {}}
+    if options.results and options.results.exists():
+        results = json.loads(options.results.read_text())
+    threads = "" if options.threads == 1 else f", {options.threads} threads"
+    for name, (title, run) in rows(options.quick).items():
+        if not options.row or any(name.startswith(asked) for asked in options.row):
+            results["rows"][title + threads] = run(runs, pairs)
+    if options.results:
+        options.results.write_text(json.dumps(results, indent=1))
+    show(results)
 
 
 if __name__ == "__main__":

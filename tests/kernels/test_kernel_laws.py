@@ -307,5 +307,5 @@ def test_tensors_of_another_device_or_dtype_are_refused() -> None:
 
 @needs_numba
 def test_the_walk_names_dtypes_that_it_cannot_compute() -> None:
-    with pytest.raises(UnsupportedOperationError, match=r"computes float32 and float64, got torch.bfloat16"):
-        NumbaWalk(chain(3, 1)).saved_shape(1, torch.bfloat16)
+    with pytest.raises(UnsupportedOperationError, match=r"computes float32, float64 and bfloat16, got torch.float16"):
+        NumbaWalk(chain(3, 1)).saved_shape(1, torch.float16)

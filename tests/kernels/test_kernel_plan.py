@@ -71,7 +71,8 @@ def test_kernels_follow_from_storage_dtype_device_and_numba() -> None:
 
     assert kernel() == "NumbaWalk"
     assert kernel(dtype="float64") == "NumbaWalk"
-    assert kernel(dtype="bfloat16") == "TorchWalk"
+    assert kernel(dtype="bfloat16") == "NumbaWalk"
+    assert kernel(dtype="float16") == "TorchWalk"
     assert kernel(device="cuda") == "TorchWalk"
     assert kernel(numba_available=False) == "TorchWalk"
     assert kernel(storage="masked") == "MaskedStages"
