@@ -47,6 +47,8 @@ if TYPE_CHECKING:
         MaskedDeepDAN,
         MaskedDeepFFN,
         MaskedLinearLayer,
+        SparseConv1d,
+        SparseConv2d,
         SparseLayer,
         SparseLinear,
         follow,
@@ -69,7 +71,8 @@ _NAMES = {
     "priors": "from_networkx",
     "pruning": "PruningStrategy grow prune",
     "rewire": "CHT DEEPR GMP SET SNFS CHTs Replay Rewirer RigL SoftDEEPR Static exploration",
-    "sparse": "DeepCellDAN MaskedDeepDAN MaskedDeepFFN MaskedLinearLayer SparseLayer SparseLinear follow sparsify",
+    "sparse": "DeepCellDAN MaskedDeepDAN MaskedDeepFFN MaskedLinearLayer SparseConv1d SparseConv2d SparseLayer "
+    "SparseLinear follow sparsify",
     "training": "EarlyStopping fit table",
     "transform": "apply_edits compact estimate extract rule",
 }
@@ -103,6 +106,8 @@ __all__ = [
     "Rewirer",
     "RigL",
     "SoftDEEPR",
+    "SparseConv1d",
+    "SparseConv2d",
     "SparseLayer",
     "SparseLinear",
     "Static",

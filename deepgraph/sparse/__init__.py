@@ -2,6 +2,7 @@
 
 from deepgraph.graph import CachedLayeredGraph, LayeredGraph
 from deepgraph.sparse.cell_network import DeepCellDAN
+from deepgraph.sparse.convolution import SparseConv1d, SparseConv2d
 from deepgraph.sparse.directed_acyclic import MaskedDeepDAN
 from deepgraph.sparse.feed_forward import MaskedDeepFFN
 from deepgraph.sparse.layer import EdgeLayer
@@ -32,6 +33,8 @@ __all__ = [
     "MaskedDeepFFN",
     "MaskedLayer",
     "MaskedLinearLayer",
+    "SparseConv1d",
+    "SparseConv2d",
     "SparseLayer",
     "SparseLinear",
     "clear_absent",

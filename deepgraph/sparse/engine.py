@@ -49,6 +49,8 @@ class Engine:
         Whether the storage was chosen by the layers' density and not by the user; the plan says which.
     """
 
+    has_factors = True
+
     def __init__(self, parts: list[Part], nodes: dict[str, Any], storage: str, automatic: bool = False) -> None:
         self.parts, self.storage, self.automatic = parts, storage, automatic
         src, dst, splits = joined_pairs(parts)
@@ -177,3 +179,7 @@ class Engine:
         sources = [a[row : row + edges.num_sources] for a, _ in captured]
         targets = [dz[column : column + edges.num_targets] for _, dz in captured]
         return torch.cat(sources, 1), torch.cat(targets, 1)
+
+    def captured(self, values: EdgeValues) -> tuple[Tensor, ...]:
+        """Return the factors: the gradients of all pairs are never made."""
+        return self.factors(values)

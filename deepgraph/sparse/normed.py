@@ -36,6 +36,8 @@ class NormedEngine:
         One norm a stage with computed nodes, by the number of the stage.
     """
 
+    has_factors = True
+
     def __init__(self, layer: EdgeLayer, facts: Structure, norms: nn.ModuleDict) -> None:
         self.layer, self.facts, self.norms = layer, facts, norms
         self.order = np.lexsort((np.arange(facts.num_nodes), facts.stage))
@@ -148,3 +150,7 @@ class NormedEngine:
             gradient[ranks.to(gradient.device)] = torch.cat([dz[begin:] for _, dz in program.captured], 1)
         position = torch.from_numpy(self.rank).to(activity.device)
         return activity[position], gradient[position]
+
+    def captured(self, values: EdgeValues) -> tuple[Tensor, ...]:
+        """Return the factors: the gradients of all pairs are never made."""
+        return self.factors(values)
