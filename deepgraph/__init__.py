@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from deepgraph.pruning import PruningStrategy, grow, prune
     from deepgraph.rewire import CHT, DEEPR, GMP, SET, SNFS, CHTs, Replay, Rewirer, RigL, SoftDEEPR, Static, exploration
     from deepgraph.sparse import (
+        CellNetwork,
         DeepCellDAN,
         MaskedDeepDAN,
         MaskedDeepFFN,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
         SparseConv2d,
         SparseLayer,
         SparseLinear,
+        cells,
         follow,
         sparsify,
     )
@@ -71,8 +73,8 @@ _NAMES = {
     "priors": "from_networkx",
     "pruning": "PruningStrategy grow prune",
     "rewire": "CHT DEEPR GMP SET SNFS CHTs Replay Rewirer RigL SoftDEEPR Static exploration",
-    "sparse": "DeepCellDAN MaskedDeepDAN MaskedDeepFFN MaskedLinearLayer SparseConv1d SparseConv2d SparseLayer "
-    "SparseLinear follow sparsify",
+    "sparse": "CellNetwork DeepCellDAN MaskedDeepDAN MaskedDeepFFN MaskedLinearLayer SparseConv1d SparseConv2d "
+    "SparseLayer SparseLinear cells follow sparsify",
     "training": "EarlyStopping fit table",
     "transform": "apply_edits compact estimate extract rule",
 }
@@ -90,6 +92,7 @@ __all__ = [
     "AdamW",
     "CHTs",
     "CachedLayeredGraph",
+    "CellNetwork",
     "DeepCellDAN",
     "DeepGraphError",
     "EarlyStopping",
@@ -115,6 +118,7 @@ __all__ = [
     "analysis",
     "apply_edits",
     "backend",
+    "cells",
     "checkpoint",
     "compact",
     "compare",

@@ -1,6 +1,8 @@
 """Sparse modules for PyTorch: linear layers, feed-forward networks, and networks on any directed acyclic graph."""
 
 from deepgraph.graph import CachedLayeredGraph, LayeredGraph
+from deepgraph.sparse import cells
+from deepgraph.sparse.cell_graph import CellNetwork
 from deepgraph.sparse.cell_network import DeepCellDAN
 from deepgraph.sparse.convolution import SparseConv1d, SparseConv2d
 from deepgraph.sparse.directed_acyclic import MaskedDeepDAN
@@ -23,6 +25,7 @@ from deepgraph.sparse.values import EdgeValues, edge_values, follow
 
 __all__ = [
     "CachedLayeredGraph",
+    "CellNetwork",
     "DeepCellDAN",
     "EdgeLayer",
     "EdgeValues",
@@ -37,6 +40,7 @@ __all__ = [
     "SparseConv2d",
     "SparseLayer",
     "SparseLinear",
+    "cells",
     "clear_absent",
     "edge_values",
     "follow",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, overload
 
 import networkx as nx
 import numpy as np
@@ -18,6 +18,8 @@ from deepgraph.kernels.masked import MASKED_LIMIT
 from deepgraph.kernels.plan import choose_storage
 from deepgraph.priors.densities import edge_budget
 from deepgraph.sparse.build import check_density, random_layer
+from deepgraph.sparse.cell_graph import CellNetwork
+from deepgraph.sparse.cells import Cell
 from deepgraph.sparse.engine import Engine, Part
 from deepgraph.sparse.initialisation import draw_weights
 from deepgraph.sparse.layer import EdgeLayer
@@ -139,11 +141,13 @@ class MaskedDeepDAN(GraphModule):
         self.norms = torch.nn.ModuleDict()
         self._config = {**config, "activation": act, "storage": storage, "dtype": str(dtype).removeprefix("torch.")}
 
+    @overload
     @classmethod
     def from_graph(
         cls,
         g: nx.DiGraph[Any],
         *,
+        cell: None = None,
         activation: str = "relu",
         bias: bool = True,
         init: str = "fan_in",
@@ -151,7 +155,36 @@ class MaskedDeepDAN(GraphModule):
         seed: Seed = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
-    ) -> MaskedDeepDAN:
+    ) -> MaskedDeepDAN: ...
+    @overload
+    @classmethod
+    def from_graph(
+        cls,
+        g: nx.DiGraph[Any],
+        *,
+        cell: Cell,
+        activation: str = "relu",
+        bias: bool = True,
+        init: str = "fan_in",
+        storage: str = "auto",
+        seed: Seed = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> CellNetwork: ...
+    @classmethod
+    def from_graph(
+        cls,
+        g: nx.DiGraph[Any],
+        *,
+        cell: Cell | None = None,
+        activation: str = "relu",
+        bias: bool = True,
+        init: str = "fan_in",
+        storage: str = "auto",
+        seed: Seed = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> MaskedDeepDAN | CellNetwork:
         """Return the module that computes the graph `g` itself: its inputs take x, its outputs are the result.
 
         Parameters
@@ -162,8 +195,11 @@ class MaskedDeepDAN(GraphModule):
             graph attributes `inputs`, `outputs` (positions, repeats allowed) and `output_shape`. Without roles,
             sources are inputs and sinks outputs. Outputs without an `activation` are linear. A node named twice in
             `inputs` takes the sum of its columns.
+        cell : deepgraph.cells.Cell, optional
+            Makes nodes groups of channels and edges kernels, and the result a `CellNetwork`; needed where nodes are
+            channels or module calls (order 1 or 2).
         activation, bias, init, storage, seed, device, dtype
-            As for the class. Weights are drawn only where `g` has none.
+            As for the class. Weights are drawn only where `g` has none. With a cell there is one storage.
 
         Raises
         ------
@@ -177,6 +213,11 @@ class MaskedDeepDAN(GraphModule):
         >>> MaskedDeepDAN.from_graph(g)(torch.tensor([[3.0, 1.0]]))
         tensor([[5.]], grad_fn=...)
         """
+        if cell is not None:
+            cls._check_storage(storage)
+            return CellNetwork.from_graph(
+                g, cell, activation=activation, bias=bias, init=init, seed=seed, device=device, dtype=dtype
+            )
         self = cls.__new__(cls)
         GraphModule.__init__(self)
         facts = Structure.of(g, activation, linear_outputs=True)
@@ -287,7 +328,8 @@ class MaskedDeepDAN(GraphModule):
         options = dict(config)
         graph, dtype = options.pop("structure"), getattr(torch, options.pop("dtype"))
         if "size_input" not in options:
-            return cls.from_graph(graph, seed=0, dtype=dtype, **options)
+            made: MaskedDeepDAN = cls.from_graph(graph, seed=0, dtype=dtype, **options)
+            return made
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             return cls(options.pop("size_input"), options.pop("size_output"), graph, seed=0, dtype=dtype, **options)
