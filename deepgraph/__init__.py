@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from deepgraph.analysis import Recorder, analyse, compare, does_topology_matter, features
     from deepgraph.backend import fast_networkx
     from deepgraph.checkpoint import load, rng_state, save
+    from deepgraph.demo.calibration import calibrate, use_calibration
     from deepgraph.errors import DeepGraphError
     from deepgraph.graph import CachedLayeredGraph, EdgeEdit, EdgeSet, LabeledDAG, LayeredGraph
     from deepgraph.kernels import register_activation
@@ -65,6 +66,7 @@ _NAMES = {
     "analysis": "Recorder analyse compare does_topology_matter features",
     "backend": "fast_networkx",
     "checkpoint": "load rng_state save",
+    "demo.calibration": "calibrate use_calibration",
     "errors": "DeepGraphError",
     "graph": "CachedLayeredGraph EdgeEdit EdgeSet LabeledDAG LayeredGraph",
     "kernels": "register_activation",
@@ -78,7 +80,15 @@ _NAMES = {
     "training": "EarlyStopping fit table",
     "transform": "apply_edits compact estimate extract rule",
 }
-_MODULES = {*_NAMES, "compat", "converter", "dataset", "recurrent", "scalable", "supermask"}
+_MODULES = {
+    *(name for name in _NAMES if "." not in name),
+    "compat",
+    "converter",
+    "dataset",
+    "recurrent",
+    "scalable",
+    "supermask",
+}
 _PUBLIC = {name: f"deepgraph.{module}" for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
@@ -159,6 +169,7 @@ __all__ = [
     "train_step",
     "training",
     "transform",
+    "use_calibration",
 ]
 
 

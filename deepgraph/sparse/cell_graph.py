@@ -42,8 +42,10 @@ class _Stage:
 
     Parameters
     ----------
-    nodes : (n,) Tensor
-        Positions.
+    all : (m,) Tensor
+        Positions of all nodes of the stage, inputs included.
+    nodes, places : (n,) Tensor
+        Positions of the computed ones, and where these are in `all`.
     parts : tuple of (stage, (k,) Tensor)
         Earlier stages with sources, and which of their nodes.
     source, target, edges : (K,) Tensor
@@ -54,7 +56,9 @@ class _Stage:
         Activations and the nodes, counted from 0, that have them.
     """
 
+    all: Tensor
     nodes: Tensor
+    places: Tensor
     parts: tuple[tuple[int, Tensor], ...]
     source: Tensor
     target: Tensor
@@ -88,7 +92,12 @@ class CellEngine(Passes):
         self.layer, self.bias, self.facts, self.cell = layer, bias, facts, cell
         self.armed = False
         self._captured: Tensor | None = None
-        self._stages: list[_Stage] | None = None
+        self._inputs = torch.from_numpy(facts.inputs.copy())
+        by_stage = np.argsort(facts.stage, kind="stable")
+        self._by_stage = torch.from_numpy(by_stage)
+        self._outputs = torch.from_numpy(np.argsort(by_stage)[facts.outputs])
+        # Made at once and not on demand, so that torch.compile finds them ready.
+        self._stages = self._make_stages(layer.kernel.device)
         self.handle = register(self)  # type: ignore[arg-type]
         layer.edges.owner = self
         layer.edge_set.listen(self)
@@ -97,12 +106,12 @@ class CellEngine(Passes):
         """Return this engine: it is the owner of its handle."""
         return self
 
-    def stages(self) -> list[_Stage]:
-        """Return the stages of the present edges on the device of the kernels; nodes of stage 0 may be inputs only."""
-        device = self.layer.kernel.device
-        if self._stages is None or self._stages[0].nodes.device != device:
-            self._stages = [self._stage(stage, device) for stage in np.unique(self.facts.stage)]
-        return self._stages
+    def _make_stages(self, device: torch.device) -> list[_Stage]:
+        """Return the stages of the present edges."""
+        self._inputs, self._outputs, self._by_stage = (
+            part.to(device) for part in (self._inputs, self._outputs, self._by_stage)
+        )
+        return [self._stage(stage, device) for stage in np.unique(self.facts.stage).tolist()]
 
     def _stage(self, stage: int, device: torch.device) -> _Stage:
         facts = self.facts
@@ -124,29 +133,27 @@ class CellEngine(Passes):
         def tensor(array: Array) -> Tensor:
             return torch.from_numpy(np.array(array, np.int64)).to(device)
 
+        everyone = np.flatnonzero(facts.stage == stage)
+        groups = tuple((int(c), tensor(np.flatnonzero(codes == c))) for c in np.unique(codes))
         return _Stage(
-            tensor(nodes), tuple(parts), tensor(joined[src[rows]]), tensor(np.searchsorted(nodes, dst[rows])),
-            tensor(rows), tensor(bias), tuple((int(c), tensor(np.flatnonzero(codes == c))) for c in np.unique(codes)),
+            tensor(everyone), tensor(nodes), tensor(np.searchsorted(everyone, nodes)), tuple(parts),
+            tensor(joined[src[rows]]), tensor(np.searchsorted(nodes, dst[rows])), tensor(rows), tensor(bias), groups,
         )  # fmt: skip
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return (B, O, W, *size) for x (B, I, W, *size)."""
-        facts = self.facts
         kernels = self.layer.kernels()
-        inputs = torch.from_numpy(facts.inputs).to(x.device)
-        passed = x.new_zeros(x.shape[0], facts.num_nodes, *x.shape[2:]).index_add(1, inputs, x)
+        if self._inputs.device != kernels.device:
+            self._stages = self._make_stages(kernels.device)
+        passed = x.new_zeros(x.shape[0], self.facts.num_nodes, *x.shape[2:]).index_add(1, self._inputs, x)
         outs: list[Tensor] = []
-        for number, stage in enumerate(self.stages()):
-            of_stage = torch.from_numpy(np.flatnonzero(facts.stage == np.unique(facts.stage)[number])).to(x.device)
-            a = passed.index_select(1, of_stage)
+        for stage in self._stages:
+            a = passed.index_select(1, stage.all)
             if len(stage.nodes):
                 computed = self._activated(stage, self._sums(stage, outs, kernels, x))
-                a = a.index_copy(1, torch.searchsorted(of_stage, stage.nodes), computed)
+                a = a.index_copy(1, stage.places, computed)
             outs.append(a)
-        order = np.argsort(facts.stage, kind="stable")
-        rank = np.empty_like(order)
-        rank[order] = np.arange(len(order))
-        y = torch.cat(outs, 1).index_select(1, torch.from_numpy(rank[facts.outputs]).to(x.device))
+        y = torch.cat(outs, 1).index_select(1, self._outputs)
         if torch.is_grad_enabled() and y.requires_grad and not torch.compiler.is_compiling():
             token = y.new_empty(1)
             self.note(token)
@@ -173,13 +180,12 @@ class CellEngine(Passes):
 
     def _listen(self, stage: _Stage, z: Tensor, earlier: Tensor) -> None:
         """Add the norms of the gradients of all pairs into a stage when the gradient of its sums comes."""
-        sources = np.argsort(self.facts.stage, kind="stable")[: earlier.shape[1]]
+        sources = self._by_stage[: earlier.shape[1]]
 
         def capture(dz: Tensor) -> None:
             if self._captured is None:
                 self._captured = dz.new_zeros(self.facts.num_nodes, self.facts.num_nodes)
-            rows = torch.from_numpy(sources).to(dz.device)
-            self._captured[rows[:, None], stage.nodes] += self.cell.pair_norms(earlier, dz.detach())
+            self._captured[sources[:, None], stage.nodes] += self.cell.pair_norms(earlier, dz.detach())
 
         z.register_hook(capture)  # type: ignore[no-untyped-call]
 
@@ -210,8 +216,8 @@ class CellEngine(Passes):
         """Nothing to refuse here: the layer's values ask whether a backward is pending."""
 
     def edit_done(self, edge_set: EdgeSet, edit: EdgeEdit) -> None:
-        """Rebuild the stages at the next call; a backward of an earlier forward is refused from now on."""
-        self._stages = None
+        """Rebuild the stages; a backward of an earlier forward is refused from now on."""
+        self._stages = self._make_stages(self.layer.kernel.device)
         self.outdate("the graph was edited")
 
     def arm(self, on: bool) -> None:
@@ -330,7 +336,7 @@ class CellNetwork(GraphModule):
             raise DtypeError(f"x: expected {kernel.dtype} on {kernel.device} as the model, got {x.dtype} on {x.device}")
         engine: Any = self._engines["cells"]
         grouped = x.reshape(x.shape[0], count, width, *x.shape[2:])
-        if _as_one.get():
+        if not torch.compiler.is_compiling() and _as_one.get():
             y: Tensor = cells_operator(grouped, self.layer.weight, self.layer.kernel, engine.handle)
         else:
             y = engine(grouped)

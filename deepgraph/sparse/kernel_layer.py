@@ -29,7 +29,7 @@ def hashed_normal(seed: int, keys: Array, count: int) -> Array:
     (True, (2, 3))
     """
     state: Array = keys.astype(np.uint64)[:, None] * np.uint64(2 * count) + np.arange(2 * count, dtype=np.uint64)
-    state = state + np.uint64(seed % 2**64) * np.uint64(0x9E3779B97F4A7C15)
+    state = state + np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64)
     # splitmix64, twice, so that neighbouring keys share nothing.
     for _ in range(2):
         state = state + np.uint64(0x9E3779B97F4A7C15)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from deepgraph.graph import CachedLayeredGraph
 from deepgraph.rewire import CHT, DEEPR, GMP, SET, SNFS, CHTs, Rewirer, RigL, SoftDEEPR, Static
-from deepgraph.sparse import MaskedDeepDAN, MaskedDeepFFN, SparseConv2d, edge_values
+from deepgraph.sparse import MaskedDeepDAN, MaskedDeepFFN, SparseConv2d, cells, edge_values
 
 INPUTS, OUTPUTS, BATCH = 6, 4, 16
 
@@ -52,7 +52,11 @@ class Convolved(SparseConv2d):
 
 
 def make_model(kind: str, storage: str, seed: int = 0, dtype: torch.dtype = torch.float64) -> nn.Module:
-    """Return a model of 6 inputs and 4 outputs: an FFN, a DAG as it is or with stem and head, or a convolution."""
+    """Return a model of 6 inputs and 4 outputs: an FFN, a DAG as it is, with stem and head or of cells, a convolution."""
+    if kind == "cells":
+        return MaskedDeepDAN.from_graph(
+            layered_dag(seed), cell=cells.Linear(1), activation="tanh", seed=seed, dtype=dtype
+        )  # fmt: skip
     if kind == "conv":
         return Convolved(1, OUTPUTS, 3, 0.4, padding=1, storage=storage, seed=seed, dtype=dtype)
     if kind == "ffn":
