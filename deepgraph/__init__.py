@@ -82,12 +82,7 @@ _NAMES = {
 }
 _MODULES = {
     *(name for name in _NAMES if "." not in name),
-    "compat",
-    "converter",
-    "dataset",
-    "recurrent",
-    "scalable",
-    "supermask",
+    *("compat", "converter", "dataset", "recurrent", "scalable", "supermask"),
 }
 _PUBLIC = {name: f"deepgraph.{module}" for module, names in _NAMES.items() for name in names.split()}
 
@@ -128,6 +123,7 @@ __all__ = [
     "analysis",
     "apply_edits",
     "backend",
+    "calibrate",
     "cells",
     "checkpoint",
     "compact",

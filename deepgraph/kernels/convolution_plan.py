@@ -62,6 +62,7 @@ def make_convolution_plan(
     storage: str,
     *,
     automatic: bool,
+    calibration: str = "",
     dtype: str = "float32",
     device: str = "cpu",
     numba_available: bool | None = None,
@@ -77,6 +78,8 @@ def make_convolution_plan(
     storage : {"csr", "masked"}
     automatic : bool
         Whether `choose_convolution` chose it.
+    calibration : str
+        Name of the file of thresholds that it went by.
     dtype, device : str
         As torch names them.
     numba_available : bool, optional
@@ -106,7 +109,7 @@ def make_convolution_plan(
     chosen = "shifted windows of edge values" if storage == "csr" else "a dense convolution"
     why = f"storage {storage} as asked"
     if automatic:
-        why = f"{chosen} because {density:.2%} of the pairs are edges{thresholds().origin}"
+        why = f"{chosen} because {density:.2%} of the pairs are edges" + (f", by {calibration}" if calibration else "")
     per_weight = 3 * itemsize + 12 if storage == "csr" else 2 * itemsize + 1
     part = PlanPart(
         name=name,

@@ -28,8 +28,8 @@ class Thresholds:
 
     Examples
     --------
-    >>> Thresholds().numba, Thresholds(file="mine.json").origin
-    (0.5, ', by mine.json')
+    >>> Thresholds().numba, Thresholds(numba=0.3, file="mine.json").file
+    (0.5, 'mine.json')
     """
 
     numba: float = 0.5
@@ -37,11 +37,6 @@ class Thresholds:
     cuda: float = 0.1
     windows: float = 0.15
     file: str = ""
-
-    @property
-    def origin(self) -> str:
-        """What a plan adds to its reasons: nothing for the fixed table, else the name of the file."""
-        return f", by {self.file}" if self.file else ""
 
     def to_dict(self) -> dict[str, float]:
         """Return the densities as plain data."""

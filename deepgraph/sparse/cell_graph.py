@@ -90,7 +90,7 @@ class CellEngine(Passes):
     def __init__(self, layer: KernelLayer, bias: nn.Parameter | None, facts: Structure, cell: Cell) -> None:
         super().__init__()
         self.layer, self.bias, self.facts, self.cell = layer, bias, facts, cell
-        self.armed = False
+        self.armed, self.calibration = False, ""
         self._captured: Tensor | None = None
         self._inputs = torch.from_numpy(facts.inputs.copy())
         by_stage = np.argsort(facts.stage, kind="stable")

@@ -18,6 +18,7 @@ from deepgraph.priors.densities import edge_budget
 from deepgraph.sparse.build import bipartite_edges, check_density
 from deepgraph.sparse.engine import Part
 from deepgraph.sparse.initialisation import draw_weights
+from deepgraph.sparse.kept_plan import storage_of
 from deepgraph.sparse.layer import EdgeLayer
 from deepgraph.sparse.module import BiasColumn, GraphModule, flat_size, float_dtype
 from deepgraph.sparse.randomness import Seed, numpy_stream, root_seed, torch_stream
@@ -82,7 +83,7 @@ class _SparseConv(GraphModule):
             "density": float(density), "stride": list(steps),
             "padding": padding if isinstance(padding, str) else list(self._sizes("padding", padding, 0)),
             "dilation": list(reach), "groups": int(groups), "bias": bool(bias), "padding_mode": padding_mode,
-            "init": init, "storage": self.layer.storage, "dtype": str(dtype).removeprefix("torch."),
+            "init": init, "storage": storage, "dtype": str(dtype).removeprefix("torch."),
         }  # fmt: skip
         self._compile()
 
@@ -136,9 +137,7 @@ class _SparseConv(GraphModule):
             sources, targets, edge_budget(sources * targets, density), numpy_stream(seed, 0, 0), "convolution"
         )  # fmt: skip
         weight = draw_weights(edges, np.zeros(targets, np.uint8), init, torch_stream(seed, 0), dtype).to(device)
-        chosen = storage
-        if storage == "auto":
-            chosen = choose_convolution(edges.density, self.shape, device=str(weight.device))
+        chosen = storage_of(storage, lambda: choose_convolution(edges.density, self.shape, device=str(weight.device)))
         addresses = None
         if chosen == "masked":
             shape = (targets, self.in_channels // self.shape.groups, *self.kernel_size)

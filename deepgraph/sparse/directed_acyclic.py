@@ -22,6 +22,7 @@ from deepgraph.sparse.cell_graph import CellNetwork
 from deepgraph.sparse.cells import Cell
 from deepgraph.sparse.engine import Engine, Part
 from deepgraph.sparse.initialisation import draw_weights
+from deepgraph.sparse.kept_plan import kept_plan, storage_of
 from deepgraph.sparse.layer import EdgeLayer
 from deepgraph.sparse.linear import bipartite_nodes
 from deepgraph.sparse.module import BiasColumn, GraphModule, Size, flat_size, float_dtype
@@ -320,18 +321,18 @@ class MaskedDeepDAN(GraphModule):
 
     def config(self) -> dict[str, Any]:
         """Return what `from_config` needs to build the module: JSON values, and the graph under "structure"."""
-        return {**self._config, "structure": self.graph.copy()}
+        return {**super().config(), "structure": self.graph.copy()}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> MaskedDeepDAN:
         """Return a model of the shape that `config()` described, with weights still to be loaded."""
         options = dict(config)
         graph, dtype = options.pop("structure"), getattr(torch, options.pop("dtype"))
-        if "size_input" not in options:
-            made: MaskedDeepDAN = cls.from_graph(graph, seed=0, dtype=dtype, **options)
-            return made
-        with warnings.catch_warnings():
+        with kept_plan(options.pop("storages", []), options.pop("calibration", "")), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
+            if "size_input" not in options:
+                made: MaskedDeepDAN = cls.from_graph(graph, seed=0, dtype=dtype, **options)
+                return made
             return cls(options.pop("size_input"), options.pop("size_output"), graph, seed=0, dtype=dtype, **options)
 
 
@@ -361,7 +362,7 @@ def _core(
             f"storage='masked': expected nodes that sum, got {np.count_nonzero(facts.reduce)} that reduce by 'max' or "
             "'prod'; use storage='csr'"
         )
-    wanted = choose_storage(edges.density) if storage == "auto" and not facts.reduce.any() else storage
+    wanted = storage_of(storage, lambda: "csr" if facts.reduce.any() else choose_storage(edges.density))
     if wanted == "masked":
         addresses = dag_addresses(facts)
         size = addresses.shape[0] * torch.empty((), dtype=dtype).element_size()
@@ -371,7 +372,7 @@ def _core(
                 f"{size / 2**30:.1f} GB for {facts.num_nodes} nodes; use storage='csr', "
                 f"which takes {8 * edges.num_edges / 2**20:.1f} MB"
             )
-    return EdgeLayer(edges, weight.to(device), biases, addresses, coo=storage == "coo")
+    return EdgeLayer(edges, weight.to(device), biases, addresses, coo=wanted == "coo")
 
 
 def _warn_bottleneck(facts: Structure, size_output: int) -> None:

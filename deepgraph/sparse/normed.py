@@ -47,7 +47,7 @@ class NormedEngine:
         self.bounds = [0, *bounds.tolist(), facts.num_nodes]
         self.bias_row = np.cumsum(~facts.is_input) - 1
         self._steps: list[tuple[Program, Tensor, Tensor, Tensor]] | None = None
-        self._armed = False
+        self._armed, self.calibration = False, ""
         layer.edges.owner = self
         layer.edge_set.listen(self)
 

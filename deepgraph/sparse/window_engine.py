@@ -40,7 +40,7 @@ class WindowEngine(Passes):
     def __init__(self, layer: EdgeLayer, shape: ConvolutionShape, automatic: bool) -> None:
         super().__init__()
         self.layer, self.shape, self.automatic = layer, shape, automatic
-        self.armed = False
+        self.armed, self.calibration = False, ""
         self._captured: Tensor | None = None
         self._kernel: ConvolutionKernel | None = None
         self._placed: tuple[torch.device, torch.dtype] | None = None
@@ -58,6 +58,7 @@ class WindowEngine(Passes):
         weight, edges = self.layer.weight, self.layer.edge_set
         return make_convolution_plan(
             edges.name, self.shape, edges.num_edges, self.layer.storage, automatic=self.automatic,
+            calibration=self.calibration,
             dtype=str(weight.dtype).removeprefix("torch."), device=str(weight.device),
         )  # fmt: skip
 

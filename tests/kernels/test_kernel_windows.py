@@ -172,7 +172,7 @@ def test_thresholds_of_a_file_decide_and_are_named(tmp_path):
         assert thresholds() is table
         assert choose_storage(0.4, numba_available=True) == "masked"
         assert choose_convolution(0.05, shape, numba_available=True) == "masked"
-        plan = make_convolution_plan("c", shape, 9, "masked", automatic=True, numba_available=True)
+        plan = make_convolution_plan("c", shape, 9, "masked", automatic=True, calibration="mine.json")
         assert "because 0.02% of the pairs are edges, by mine.json" in str(plan)
     finally:
         use_thresholds(before)

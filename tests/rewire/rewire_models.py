@@ -52,7 +52,7 @@ class Convolved(SparseConv2d):
 
 
 def make_model(kind: str, storage: str, seed: int = 0, dtype: torch.dtype = torch.float64) -> nn.Module:
-    """Return a model of 6 inputs and 4 outputs: an FFN, a DAG as it is, with stem and head or of cells, a convolution."""
+    """Return a model of 6 inputs and 4 outputs: an FFN, a DAG plain, with stem and head or of cells, a convolution."""
     if kind == "cells":
         return MaskedDeepDAN.from_graph(
             layered_dag(seed), cell=cells.Linear(1), activation="tanh", seed=seed, dtype=dtype

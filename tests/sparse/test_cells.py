@@ -257,7 +257,7 @@ def test_state_copies_and_files(kind, tmp_path):
     with pytest.raises(RuntimeError, match="expected kernels of shape"):
         other.load_state_dict(broken)
     del broken["layer.kernel"]
-    with pytest.raises(RuntimeError, match='Missing key.*"layer.kernel"'):
+    with pytest.raises(RuntimeError, match=r'Missing key.*"layer.kernel"'):
         other.load_state_dict(broken)
 
 
@@ -305,7 +305,7 @@ def test_what_does_not_fit_is_refused():
         dg.MaskedDeepDAN.from_graph(g, cell=3)
     with pytest.raises(ArgumentError, match="width: expected a number of channels from 1, got 0"):
         dg.cells.Linear(0)
-    with pytest.raises(ArgumentError, match="kernel_size: expected 2 odd numbers from 1, .* got 4"):
+    with pytest.raises(ArgumentError, match=r"kernel_size: expected 2 odd numbers from 1, .* got 4"):
         dg.cells.Conv2d(4)
     with pytest.raises(FileFormatError, match="cell: expected one of Linear, Conv1d, Conv2d, got 'os'"):
         cell_from_config({"class": "os"})
