@@ -92,10 +92,6 @@ class CellEngine(Passes):
         self.layer, self.bias, self.facts, self.cell = layer, bias, facts, cell
         self.armed, self.calibration = False, ""
         self._captured: Tensor | None = None
-        self._inputs = torch.from_numpy(facts.inputs.copy())
-        by_stage = np.argsort(facts.stage, kind="stable")
-        self._by_stage = torch.from_numpy(by_stage)
-        self._outputs = torch.from_numpy(np.argsort(by_stage)[facts.outputs])
         # Made at once and not on demand, so that torch.compile finds them ready.
         self._stages = self._make_stages(layer.kernel.device)
         self.handle = register(self)  # type: ignore[arg-type]
@@ -108,8 +104,10 @@ class CellEngine(Passes):
 
     def _make_stages(self, device: torch.device) -> list[_Stage]:
         """Return the stages of the present edges."""
+        by_stage = np.argsort(self.facts.stage, kind="stable")
         self._inputs, self._outputs, self._by_stage = (
-            part.to(device) for part in (self._inputs, self._outputs, self._by_stage)
+            torch.from_numpy(np.array(part, np.int64)).to(device)
+            for part in (self.facts.inputs, np.argsort(by_stage)[self.facts.outputs], by_stage)
         )
         return [self._stage(stage, device) for stage in np.unique(self.facts.stage).tolist()]
 
@@ -334,6 +332,11 @@ class CellNetwork(GraphModule):
             )
         if x.dtype != kernel.dtype or x.device != kernel.device:
             raise DtypeError(f"x: expected {kernel.dtype} on {kernel.device} as the model, got {x.dtype} on {x.device}")
+        if kernel.is_meta:
+            raise UnsupportedOperationError(
+                "expected kernels with values, got a module on the device meta; call model.to_empty(device='cpu') and "
+                "load a state first"
+            )
         engine: Any = self._engines["cells"]
         grouped = x.reshape(x.shape[0], count, width, *x.shape[2:])
         if not torch.compiler.is_compiling() and _as_one.get():

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deepgraph.errors import ArgumentError, EditRefusedError, ShapeError
+from deepgraph.errors import ArgumentError, EditRefusedError, ShapeError, UnsupportedOperationError
 from deepgraph.graph.arrays import Array
 from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.history import EdgeEdit
@@ -143,7 +143,18 @@ class EdgeValues:
     # -- BoundColumn ----------------------------------------------------------------------------------------------
 
     def read(self) -> Array:
-        """Return the weights (E,) as an array, a view of the parameter where that is possible."""
+        """Return the weights (E,) as an array, a view of the parameter where that is possible.
+
+        Raises
+        ------
+        UnsupportedOperationError
+            On the device meta, where there are none.
+        """
+        if self.parameter.is_meta:
+            raise UnsupportedOperationError(
+                f"{self.edge_set.name}: expected weights, got a module on the device meta, which has none; call "
+                "model.to_empty(device='cpu') and load a state first"
+            )
         if self.addresses is None and self.parameter.device.type == "cpu" and self.parameter.dtype != torch.bfloat16:
             found: Array = self._flat().numpy()[: self.edge_set.num_edges]
             return found
