@@ -14,9 +14,10 @@ import torch
 from deepgraph.demo.result import machine, write_json
 from deepgraph.demo.timing import Timings, interleave, threads
 from deepgraph.errors import ArgumentError
-from deepgraph.kernels.convolution import DenseConvolution, NumbaWindows
+from deepgraph.kernels.convolution import DenseConvolution
 from deepgraph.kernels.masked import MaskedStages
 from deepgraph.kernels.numba_walk import NumbaWalk
+from deepgraph.kernels.numba_windows import NumbaWindows
 from deepgraph.kernels.plan import has_numba
 from deepgraph.kernels.thresholds import Thresholds, read_thresholds, use_thresholds
 from deepgraph.kernels.topology import Topology

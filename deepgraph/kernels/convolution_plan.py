@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from deepgraph.errors import ArgumentError
 from deepgraph.graph.arrays import Array
-from deepgraph.kernels.convolution import ConvolutionKernel, DenseConvolution, NumbaWindows
+from deepgraph.kernels.convolution import ConvolutionKernel, DenseConvolution
+from deepgraph.kernels.numba_windows import NumbaWindows
 from deepgraph.kernels.plan import NOMINAL_BATCH, Plan, PlanPart, WeightSet, has_numba
 from deepgraph.kernels.thresholds import Thresholds, thresholds
 from deepgraph.kernels.windows import ConvolutionShape

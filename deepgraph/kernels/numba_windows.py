@@ -1,157 +1,171 @@
-"""The loops of sparse convolutions: images are laid out as planes, block by block, and windows are read as shifts.
-
-Compiled on first use and cached on disk, like those of `numba_loops`.
-"""
+"""NumbaWindows: sparse convolutions as edge values over shifted planes, compiled, on the CPU."""
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from deepgraph.kernels.numba_compile import compiled
-from deepgraph.kernels.vector_windows import shifted_backward, shifted_forward
+from deepgraph.errors import MissingDependencyError, UnsupportedOperationError
+from deepgraph.graph.arrays import Array
+from deepgraph.kernels.convolution import ConvolutionKernel, Gradients
+from deepgraph.kernels.numba_walk import _announce, thread_pool
+from deepgraph.kernels.plan import has_numba
+from deepgraph.kernels.tiling import MAX_GROUPS
+from deepgraph.kernels.windows import ConvolutionShape, Layout, make_layout
 
-__all__ = ["backward_windows", "forward_windows"]
+__all__ = ["NumbaWindows"]
 
-
-def _lay_out_loop(x: Any, planes: Any, phases: Any, geometry: Any, begin: int) -> None:
-    """Fill the planes of a block from images `begin:` of x (B, C, H, W); what no image covers stays as it is."""
-    channels, height, width, top, left, down, right, rows, columns = geometry[:9]
-    images, stride = geometry[11], geometry[12]
-    for c in range(channels):
-        for s in range(phases.shape[0]):
-            base = (c * phases.shape[0] + s) * stride
-            # The first column of the plane that an image covers, and where it is in the image.
-            first = max(0, -((phases[s, 1] - left) // right))
-            for b in range(min(images, x.shape[0] - begin)):
-                for a in range(rows):
-                    i = a * down + phases[s, 0] - top
-                    if i < 0 or i >= height:
-                        continue
-                    j = first * right + phases[s, 1] - left
-                    row = x[begin + b, c, i]
-                    place = base + (b * rows + a) * columns + first
-                    count = min(columns - first, (width - j + right - 1) // right)
-                    if right == 1:
-                        for k in range(count):
-                            planes[place + k] = row[j + k]
-                    else:
-                        for k in range(count):
-                            planes[place + k] = row[j + k * right]
+_THREAD_WORK = 8_000_000
 
 
-_lay_out = compiled(_lay_out_loop)
+class NumbaWindows(ConvolutionKernel):
+    """Computes edge values with vector code: each edge adds a shifted plane of its channel to its target.
+
+    No window is copied out: what a kernel position reads lies a constant number of places away. Results do not depend
+    on the number of threads.
+
+    Raises
+    ------
+    MissingDependencyError
+        If numba is not installed.
+
+    References
+    ----------
+    .. [1] Park, Li, Wen, Tang, Li, Chen, Dubey: Faster CNNs with Direct Sparse Convolutions and Guided Pruning, ICLR
+       2017, section 2.1. Differs from the paper: strides become planes, several small images share a tile, and there
+       is a backward pass.
+
+    Examples
+    --------
+    >>> kernel = NumbaWindows(ConvolutionShape(1, 1, (1, 2)), np.array([1]), np.array([0]))
+    >>> kernel.forward(torch.arange(3.0).view(1, 1, 1, 3), torch.tensor([2.0]), torch.zeros(1)).tolist()
+    [[[[2.0, 4.0]]]]
+    """
+
+    name = "NumbaWindows"
+
+    def __init__(self, shape: ConvolutionShape, src: Array, dst: Array) -> None:
+        if not has_numba():
+            raise MissingDependencyError(
+                "NumbaWindows needs numba: pip install deepgraph-nn[fast], or DenseConvolution"
+            )
+        super().__init__(shape, src, dst)
+        self._tables: dict[tuple[int, ...], tuple[Layout, tuple[Array, ...], tuple[Array, ...]]] = {}
+
+    def _table(self, x: Tensor) -> tuple[Layout, tuple[Array, ...], tuple[Array, ...]]:
+        """Return the layout of images like x, and `(indptr, places, perm)` of the edges by target and by plane."""
+        if x.dtype not in (torch.float32, torch.float64):
+            raise UnsupportedOperationError(f"NumbaWindows computes float32 and float64, got {x.dtype}")
+        key = (x.shape[2], x.shape[3], x.shape[0], x.dtype.itemsize)
+        if key not in self._tables:
+            layout = make_layout(self.shape, *key)
+            plane, shift = layout.sources(self.src, self.dst)
+            by_target = np.argsort(self.dst, kind="stable")
+            by_plane = np.argsort(plane, kind="stable")
+            forward = (
+                _pointers(self.dst, self.shape.out_channels),
+                (plane * layout.stride + shift)[by_target].astype(np.int32),
+                by_target,
+            )
+            pitch = layout.lead + layout.stride
+            backward = (
+                _pointers(plane, layout.num_planes),
+                (self.dst.astype(np.int64) * pitch + layout.lead - shift)[by_plane].astype(np.int32),
+                by_plane,
+            )
+            if len(self._tables) > 8:
+                self._tables.clear()
+            self._tables[key] = layout, forward, backward
+        return self._tables[key]
+
+    def _flattened(self, x: Tensor) -> Tensor:
+        """Return images as one long row each where no window looks past an entry: a copy of rows costs per row."""
+        s = self.shape
+        flat = s.kernel == (1, 1) and s.stride == (1, 1) and s.padding == (0, 0)
+        return x.reshape(*x.shape[:2], 1, x.shape[2] * x.shape[3]) if flat else x
+
+    def _groups(self, layout: Layout, batch: int) -> list[tuple[int, int]]:
+        """Return ranges of blocks that are summed one by one, whatever the threads."""
+        blocks = -(-batch // layout.images)
+        count = min(blocks, MAX_GROUPS)
+        return [(blocks * k // count, blocks * (k + 1) // count) for k in range(count)]
+
+    def _threads(self, layout: Layout, batch: int, groups: int) -> int:
+        worth = self.num_edges * layout.out_height * layout.out_width * batch >= _THREAD_WORK
+        return min(torch.get_num_threads(), groups) if worth else 1
+
+    def _values(self, weight: Tensor) -> Array:
+        values: Array = weight.detach()[: self.num_edges].contiguous().numpy()
+        return values
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Return (B, O, H', W'); see `ConvolutionKernel.forward`."""
+        from deepgraph.kernels.numba_window_loops import forward_windows
+
+        _announce()
+        x, image = self._flattened(x), x.shape[2:]
+        layout, (indptr, places, perm), _ = self._table(x)
+        y = torch.empty(len(x), self.shape.out_channels, layout.out_height, layout.out_width, dtype=x.dtype)
+        arrays = _array(x), y.numpy(), layout.phases, layout.geometry
+        edges = indptr, places, self._values(weight)[perm], _array(bias)
+        walk = forward_windows(layout.tile)
+        groups = self._groups(layout, len(x))
+        _run(lambda bounds: walk(*arrays, *edges, *bounds), groups, self._threads(layout, len(x), len(groups)))
+        return y if x.shape[2:] == image else y.view(*y.shape[:2], *image)
+
+    def backward(self, dy: Tensor, x: Tensor, weight: Tensor, need_dx: bool) -> Gradients:
+        """Return the gradients; see `ConvolutionKernel.backward`."""
+        from deepgraph.kernels.numba_window_loops import backward_windows
+
+        image = x.shape
+        x, dy = self._flattened(x), self._flattened(dy)
+        layout, _, (indptr, places, perm) = self._table(x)
+        dx = torch.empty(x.shape if need_dx else (0, 0, 0, 0), dtype=x.dtype)
+        if need_dx and _leaves_gaps(layout):
+            dx.zero_()
+        groups = self._groups(layout, len(x))
+        values = self._values(weight)[perm]
+        arrays = _array(x), _array(dy), dx.numpy(), layout.phases, layout.geometry, indptr, places, values
+        dw = np.zeros((len(groups), self.num_edges), values.dtype)
+        db = np.zeros((len(groups), self.shape.out_channels))
+        walk = backward_windows(layout.tile, need_dx)
+
+        def task(number: int) -> None:
+            walk(*arrays, dw[number], db[number], *groups[number])
+
+        _run(task, range(len(groups)), self._threads(layout, len(x), len(groups)))
+        dweight = torch.zeros_like(weight, memory_format=torch.contiguous_format)
+        ordered = np.empty(self.num_edges, values.dtype)
+        ordered[perm] = dw.sum(0)
+        dweight[: self.num_edges] = torch.from_numpy(ordered)
+        return dx.view(image) if need_dx else None, dweight, torch.from_numpy(db.sum(0)).to(dy.dtype)
 
 
-def _take_back_loop(planes: Any, dx: Any, phases: Any, geometry: Any, begin: int) -> None:
-    """Write the gradients of a block's planes to images `begin:` of dx (B, C, H, W), which no other block writes."""
-    channels, height, width, top, left, down, right, rows, columns = geometry[:9]
-    images, stride = geometry[11], geometry[12]
-    for c in range(channels):
-        for s in range(phases.shape[0]):
-            base = (c * phases.shape[0] + s) * stride
-            first = max(0, -((phases[s, 1] - left) // right))
-            for b in range(min(images, dx.shape[0] - begin)):
-                for a in range(rows):
-                    i = a * down + phases[s, 0] - top
-                    if i < 0 or i >= height:
-                        continue
-                    j = first * right + phases[s, 1] - left
-                    row = dx[begin + b, c, i]
-                    place = base + (b * rows + a) * columns + first
-                    for k in range(min(columns - first, (width - j + right - 1) // right)):
-                        row[j + k * right] = planes[place + k]
+def _leaves_gaps(layout: Layout) -> bool:
+    """Return whether some entries of an image are in no window, so that nothing writes their gradient."""
+    s = layout.shape
+    every = len(layout.phases) == s.stride[0] * s.stride[1]
+    rows = layout.rows * s.stride[0] >= layout.height + s.padding[0]
+    return not (every and rows and layout.columns * s.stride[1] >= layout.width + s.padding[1])
 
 
-_take_back = compiled(_take_back_loop)
+def _pointers(of: Array, count: int) -> Array:
+    return np.concatenate([[0], np.cumsum(np.bincount(of, minlength=count))]).astype(np.int64)
 
 
-@cache
-def forward_windows(tile: int) -> Any:
-    """Return the compiled forward loop for tiles of `tile` places."""
-
-    def walk(
-        x: Any, y: Any, phases: Any, geometry: Any, indptr: Any, places: Any, w: Any, bias: Any, first: int, last: int
-    ) -> None:
-        """Fill the images of blocks first:last of y (B, O, H', W')."""
-        rows, columns, out_rows, out_columns, images, stride = geometry[7:13]
-        length, targets = geometry[15], geometry[16]
-        planes = np.empty(geometry[0] * phases.shape[0] * stride + geometry[14] + tile, w.dtype)
-        result = np.empty(targets * length, w.dtype)
-        for block in range(first, last):
-            begin = block * images
-            if block == first or begin + images > x.shape[0]:
-                # What lies between the images is 0 in every block; the last one may have fewer of them.
-                planes[:] = 0
-            _lay_out(x, planes, phases, geometry, begin)
-            for at in range(0, length, tile):
-                for v in range(targets):
-                    shifted_forward(
-                        tile, planes, result, at, v * length + at, places, w, indptr[v], indptr[v + 1], bias[v]
-                    )
-            for b in range(min(images, x.shape[0] - begin)):
-                for v in range(targets):
-                    for a in range(out_rows):
-                        place = v * length + (b * rows + a) * columns
-                        row = y[begin + b, v, a]
-                        for k in range(out_columns):
-                            row[k] = result[place + k]
-
-    return compiled(walk)
+def _array(tensor: Tensor) -> Array:
+    array: Array = tensor.detach().contiguous().numpy()
+    return array
 
 
-def _gradient_rows_loop(dy: Any, gradient: Any, db: Any, geometry: Any, begin: int) -> None:
-    """Fill the rows of a block's gradients from images `begin:` of dy (B, O, H', W'), and add to db (O,) float64."""
-    rows, columns, out_rows, out_columns, images = geometry[7:12]
-    pitch, lead, targets = geometry[13], geometry[14], geometry[16]
-    for v in range(targets):
-        for b in range(min(images, dy.shape[0] - begin)):
-            for a in range(out_rows):
-                place = v * pitch + lead + (b * rows + a) * columns
-                row = dy[begin + b, v, a]
-                for k in range(out_columns):
-                    gradient[place + k] = row[k]
-                total = 0.0
-                for k in range(out_columns):
-                    total += row[k]
-                db[v] += total
-
-
-_gradient_rows = compiled(_gradient_rows_loop)
-
-
-@cache
-def backward_windows(tile: int, need_dx: bool) -> Any:
-    """Return the compiled backward loop for tiles of `tile` places."""
-
-    def walk(
-        x: Any, dy: Any, dx: Any, phases: Any, geometry: Any, indptr: Any, places: Any, w: Any, dw: Any, db: Any,
-        first: int, last: int,
-    ) -> None:  # fmt: skip
-        """Fill the images of blocks first:last of dx (B, C, H, W), and dw (E,) in order of planes and db (O,)."""
-        images, stride, pitch, lead, length, targets = geometry[11:17]
-        count = geometry[0] * phases.shape[0]
-        planes = np.empty(count * stride + lead + tile, w.dtype)
-        back = np.empty(planes.shape[0] if need_dx else 0, w.dtype)
-        gradient = np.empty(targets * pitch + tile, w.dtype)
-        dw[:] = 0
-        db[:] = 0
-        for block in range(first, last):
-            begin = block * images
-            if block == first or begin + images > x.shape[0]:
-                planes[:] = 0
-                gradient[:] = 0
-            _lay_out(x, planes, phases, geometry, begin)
-            _gradient_rows(dy, gradient, db, geometry, begin)
-            for at in range(0, length, tile):
-                for c in range(count):
-                    shifted_backward(
-                        tile, planes, gradient, back, c * stride + at, at, places, w, dw, indptr[c], indptr[c + 1],
-                        need_dx,
-                    )  # fmt: skip
-            if need_dx:
-                _take_back(back, dx, phases, geometry, begin)
-
-    return compiled(walk)
+def _run(task: Callable[[Any], None], items: Iterable[Any], threads: int) -> None:
+    if threads == 1:
+        for item in items:
+            task(item)
+    else:
+        for _ in thread_pool(threads).map(task, items):
+            pass

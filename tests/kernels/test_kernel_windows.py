@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepgraph.errors import ArgumentError, DtypeError, FileFormatError, MissingDependencyError, ShapeError
-from deepgraph.kernels import convolution
-from deepgraph.kernels.convolution import DenseConvolution, NumbaWindows
+from deepgraph.kernels import numba_windows
+from deepgraph.kernels.convolution import DenseConvolution
 from deepgraph.kernels.convolution_plan import choose_convolution, make_convolution_kernel, make_convolution_plan
+from deepgraph.kernels.numba_windows import NumbaWindows
 from deepgraph.kernels.plan import choose_storage, has_numba
 from deepgraph.kernels.thresholds import Thresholds, read_thresholds, thresholds, use_thresholds
 from deepgraph.kernels.windows import ConvolutionShape, make_layout
@@ -134,7 +135,7 @@ def test_what_does_not_fit_is_refused(monkeypatch):
         kernel.check(torch.zeros(1, 2, 5, 5).double(), torch.zeros(0), torch.zeros(3))
     with pytest.raises(ArgumentError, match=r"expected a density in \[0, 1\], got 2"):
         choose_convolution(2, shape)
-    monkeypatch.setattr(convolution, "has_numba", lambda: False)
+    monkeypatch.setattr(numba_windows, "has_numba", lambda: False)
     with pytest.raises(MissingDependencyError, match="NumbaWindows needs numba"):
         NumbaWindows(shape, none, none)
 
