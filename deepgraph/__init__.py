@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from deepgraph.analysis import Recorder, analyse, compare, does_topology_matter, features
     from deepgraph.backend import fast_networkx
     from deepgraph.checkpoint import load, rng_state, save
+    from deepgraph.demo.calibration import calibrate, use_calibration
     from deepgraph.errors import DeepGraphError
     from deepgraph.graph import CachedLayeredGraph, EdgeEdit, EdgeSet, LabeledDAG, LayeredGraph
     from deepgraph.kernels import register_activation
@@ -43,12 +44,16 @@ if TYPE_CHECKING:
     from deepgraph.pruning import PruningStrategy, grow, prune
     from deepgraph.rewire import CHT, DEEPR, GMP, SET, SNFS, CHTs, Replay, Rewirer, RigL, SoftDEEPR, Static, exploration
     from deepgraph.sparse import (
+        CellNetwork,
         DeepCellDAN,
         MaskedDeepDAN,
         MaskedDeepFFN,
         MaskedLinearLayer,
+        SparseConv1d,
+        SparseConv2d,
         SparseLayer,
         SparseLinear,
+        cells,
         follow,
         sparsify,
     )
@@ -61,6 +66,7 @@ _NAMES = {
     "analysis": "Recorder analyse compare does_topology_matter features",
     "backend": "fast_networkx",
     "checkpoint": "load rng_state save",
+    "demo.calibration": "calibrate use_calibration",
     "errors": "DeepGraphError",
     "graph": "CachedLayeredGraph EdgeEdit EdgeSet LabeledDAG LayeredGraph",
     "kernels": "register_activation",
@@ -69,11 +75,15 @@ _NAMES = {
     "priors": "from_networkx",
     "pruning": "PruningStrategy grow prune",
     "rewire": "CHT DEEPR GMP SET SNFS CHTs Replay Rewirer RigL SoftDEEPR Static exploration",
-    "sparse": "DeepCellDAN MaskedDeepDAN MaskedDeepFFN MaskedLinearLayer SparseLayer SparseLinear follow sparsify",
+    "sparse": "CellNetwork DeepCellDAN MaskedDeepDAN MaskedDeepFFN MaskedLinearLayer SparseConv1d SparseConv2d "
+    "SparseLayer SparseLinear cells follow sparsify",
     "training": "EarlyStopping fit table",
     "transform": "apply_edits compact estimate extract rule",
 }
-_MODULES = {*_NAMES, "compat", "converter", "dataset", "recurrent", "scalable", "supermask"}
+_MODULES = {
+    *(name for name in _NAMES if "." not in name),
+    *("compat", "converter", "dataset", "recurrent", "scalable", "supermask"),
+}
 _PUBLIC = {name: f"deepgraph.{module}" for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
@@ -87,6 +97,7 @@ __all__ = [
     "AdamW",
     "CHTs",
     "CachedLayeredGraph",
+    "CellNetwork",
     "DeepCellDAN",
     "DeepGraphError",
     "EarlyStopping",
@@ -103,6 +114,8 @@ __all__ = [
     "Rewirer",
     "RigL",
     "SoftDEEPR",
+    "SparseConv1d",
+    "SparseConv2d",
     "SparseLayer",
     "SparseLinear",
     "Static",
@@ -110,6 +123,8 @@ __all__ = [
     "analysis",
     "apply_edits",
     "backend",
+    "calibrate",
+    "cells",
     "checkpoint",
     "compact",
     "compare",
@@ -150,6 +165,7 @@ __all__ = [
     "train_step",
     "training",
     "transform",
+    "use_calibration",
 ]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deepgraph.errors import ArgumentError, EditRefusedError, ShapeError
+from deepgraph.errors import ArgumentError, EditRefusedError, ShapeError, UnsupportedOperationError
 from deepgraph.graph.arrays import Array
 from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.history import EdgeEdit
@@ -36,6 +36,9 @@ def as_tensor(array: Array) -> Tensor:
 class Capturer(Protocol):
     """What computes with an edge set: knows whether a backward is pending, and can capture growth factors."""
 
+    has_factors: bool
+    """Whether `factors` are known, as opposed to the gradients of all pairs."""
+
     def pending(self) -> bool:
         """Return whether a forward waits for its backward."""
 
@@ -44,6 +47,9 @@ class Capturer(Protocol):
 
     def factors(self, values: EdgeValues) -> tuple[Tensor, Tensor]:
         """Return `(A (n_src, B), dZ (n_tgt, B))` of what was captured."""
+
+    def captured(self, values: EdgeValues) -> tuple[Tensor, ...]:
+        """Return these factors, or `(G (n_src, n_tgt),)` where the gradients of all pairs are known."""
 
 
 class Addresses:
@@ -141,7 +147,18 @@ class EdgeValues:
     # -- BoundColumn ----------------------------------------------------------------------------------------------
 
     def read(self) -> Array:
-        """Return the weights (E,) as an array, a view of the parameter where that is possible."""
+        """Return the weights (E,) as an array, a view of the parameter where that is possible.
+
+        Raises
+        ------
+        UnsupportedOperationError
+            On the device meta, where there are none.
+        """
+        if self.parameter.is_meta:
+            raise UnsupportedOperationError(
+                f"{self.edge_set.name}: expected weights, got a module on the device meta, which has none; call "
+                "model.to_empty(device='cpu') and load a state first"
+            )
         if self.addresses is None and self.parameter.device.type == "cpu" and self.parameter.dtype != torch.bfloat16:
             found: Array = self._flat().numpy()[: self.edge_set.num_edges]
             return found
@@ -322,15 +339,20 @@ class EdgeValues:
             )
         return self.owner.factors(self)
 
+    @property
+    def has_factors(self) -> bool:
+        """Whether gradients of absent pairs are captured as `factors()`, and not as a matrix of all pairs."""
+        return self.owner is None or self.owner.has_factors
+
     def captured(self) -> tuple[Tensor, ...]:
-        """Return what the captured backwards say about the gradients of all pairs; here `factors()`.
+        """Return what the captured backwards say about the gradients of all pairs: `factors()`, or a matrix of them.
 
         Raises
         ------
         EditRefusedError
             If nothing was captured.
         """
-        return self.factors()
+        return self.factors() if self.owner is None else self.owner.captured(self)
 
     def __getstate__(self) -> dict[str, Any]:
         # Weak references cannot be pickled, and a copy has optimizers of its own.

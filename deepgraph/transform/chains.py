@@ -80,12 +80,12 @@ class Chain:
             columns = torch.from_numpy(self.columns(channels))
             value = values.reshape(-1, values.shape[-1])[0, columns]
             return np.ones(len(channels), dtype=bool), weight[:, columns] @ value
-        index = torch.from_numpy(channels)
+        index = torch.from_numpy(channels).to(values.device)
         flat = values[0, index].flatten(1)
         even = (flat == flat[:, :1]).all(1)
         if self.second.padding_mode == "zeros" and self.second.padding not in ("valid", (0,) * (weight.ndim - 2)):
             even &= flat[:, 0] == 0
-        constant = even.numpy()
+        constant = even.cpu().numpy()
         return constant, weight[:, index[even]].flatten(2).sum(2) @ flat[even, 0]
 
     def keep(self, channels: Array, shift: Tensor | None, masks: Masks) -> None:

@@ -10,9 +10,10 @@ import numpy as np
 
 from deepgraph.errors import ArgumentError, TooLargeError
 from deepgraph.graph import CachedLayeredGraph
+from deepgraph.sparse.cell_graph import cells_as_nodes
 from deepgraph.transform.calls import module_graph
 from deepgraph.transform.fusion import fuse as fuse_graph
-from deepgraph.transform.graphs import build_channel_graph, build_graph, program_graph, program_order
+from deepgraph.transform.graphs import build_channel_graph, build_graph, cell_graph, program_graph, program_order
 from deepgraph.transform.trace import Trace, run_trace
 from deepgraph.transform.traced import reorder
 from deepgraph.transform.tracer import Settings
@@ -132,7 +133,8 @@ def extract(
     if order == 2:
         return module_graph(model, inputs, kwargs, batch_dim)
     settings = Settings(threshold, density, unknown, batch_dim, order, channel_dim)
-    trace = run_trace(model, inputs, kwargs, settings, max_edges)
+    with cells_as_nodes(order == 1):
+        trace = run_trace(model, inputs, kwargs, settings, max_edges)
     if trace.collector.counting_only:
         size = _estimate(trace.collector.num_nodes, trace.collector.num_edges, order)
         raise TooLargeError(
@@ -232,6 +234,9 @@ def _neuron_graph_of(trace: Trace, fuse: bool) -> CachedLayeredGraph:
 
 
 def _channel_graph_of(trace: Trace, fuse: bool) -> CachedLayeredGraph:
+    runs = trace.tracer.cells
+    if len(runs) == 1 and runs[0].is_whole(trace.inputs, trace.outputs, trace.collector.num_nodes):
+        return cell_graph(runs[0])
     traced = trace.collector.finish(trace.inputs, trace.outputs)
     return build_channel_graph(fuse_graph(traced) if fuse else traced)
 

@@ -14,6 +14,7 @@ from deepgraph.graph.node_table import NodeTable
 from deepgraph.kernels.activations import activation
 from deepgraph.transform.fusion import MergedEdges, merge_norms, merge_parallel
 from deepgraph.transform.provenance import Provenance
+from deepgraph.transform.rules_cells import CellCall
 from deepgraph.transform.rules_graph import ProgramCall
 from deepgraph.transform.traced import KIND_INPUT, NO_ORIGIN, SEVERAL_ORIGINS, Array, TracedGraph, stages
 
@@ -169,6 +170,23 @@ def program_graph(call: ProgramCall, provenance: Provenance) -> CachedLayeredGra
     none = np.zeros(0, dtype=np.int64)
     edges = MergedEdges(topology.src, topology.dst, call.weight, call.origin, none, none)
     _record_entries(graph, edges, provenance)
+    return graph
+
+
+def cell_graph(call: CellCall) -> CachedLayeredGraph:
+    """Return the graph that a model of cells was made from, with its labels and its weights of now."""
+    facts, layer = call.engine.facts, call.engine.layer
+    src, dst = layer.edge_set.pairs()
+    graph = labelled_graph(
+        src, dst, facts.num_nodes, facts.table.names, weight=layer.edges.values().cpu().numpy(),
+        count=np.full(len(src), int(np.prod(layer.kernel_shape))),
+    )  # fmt: skip
+    names = np.array([activation(int(code)).name for code in facts.activation])
+    graph.set_node_column("role", facts.table.columns.array("role", ""))
+    graph.set_node_column("stage", facts.stage)
+    graph.set_node_column("activation", np.where(facts.is_input, "identity", names))
+    graph.set_node_column("module", np.where(facts.is_input, "", np.array([call.module])))
+    graph.graph["inputs"], graph.graph["outputs"] = facts.inputs.tolist(), facts.outputs.tolist()
     return graph
 
 

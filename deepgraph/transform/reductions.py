@@ -80,7 +80,7 @@ def _make(
 ) -> Tensor:
     own, result = owners(call, rows)
     where = own.nonzero().squeeze(1)
-    mine, factor = rows[where].numpy(), factors[where].double().numpy()
+    mine, factor = rows[where].numpy(), factors[where].double().cpu().numpy()
     linked = mine >= 0
     collector = call.tracer.collector
     constant = _constant(values[where].detach().cpu().double().numpy() * factor, linked, reduce)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deepgraph.errors import ArgumentError
+from deepgraph.errors import ArgumentError, UnsupportedOperationError
 from deepgraph.sparse.sparsify import weight_masks
 from deepgraph.transform.collect import Collector
 from deepgraph.transform.provenance import OTHER_SAMPLE, Provenance
@@ -84,6 +84,11 @@ def run_trace(
     sample = take_sample(inputs, dict(kwargs or {}), settings.batch_dim)
     named = dict(model.named_parameters()) if isinstance(model, nn.Module) else {}
     buffers = dict(model.named_buffers()) if isinstance(model, nn.Module) else {}
+    if any(tensor.is_meta for tensor in (*named.values(), *sample.tensors)):
+        raise UnsupportedOperationError(
+            "expected a model and inputs with values, got tensors on the device meta: extract runs the model; call "
+            "model.to_empty(device='cpu') and load a state first"
+        )
     provenance = Provenance(named, buffers)
     if isinstance(model, nn.Module):
         for weight, mask in weight_masks(model):

@@ -82,6 +82,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.inexact: dict[str, None] = {}
         self.supports: dict[str, None] = {}
         self.programs: list[Any] = []
+        self.cells: list[Any] = []
         self._sandbox = sandbox
         self._stack = stack
 

@@ -262,7 +262,7 @@ class _Part:
         self.put(self.parameter.data)
         if self.edges is not None and len(self.removed):
             src, dst = self.edges.edge_set.pairs()
-            gone = np.isin(self.edges.index().numpy(), self.removed)
+            gone = np.isin(self.edges.index().cpu().numpy(), self.removed)
             self.edges.edge_set.edit(drop=(src[gone], dst[gone]), reason="apply_edits")
             return
         for place in self.places if len(self.removed) else ():

@@ -242,7 +242,7 @@ def test_a_sparsified_network_is_edited_like_ours(group: Any, average: int) -> N
 
 def test_one_scale_for_a_mixture_is_refused() -> None:
     model = make("mixture")
-    with pytest.raises(ArgumentError, match="group: expected 'set' or 'target' for a model that mixes modules"):
+    with pytest.raises(ArgumentError, match="group: expected 'set' or 'target' for a model that mixes linear layers"):
         RigL(model, OPTIMIZERS["sgd"](model), group="graph")
     SET(model, OPTIMIZERS["sgd"](model), group="graph")
 
