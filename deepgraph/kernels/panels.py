@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deepgraph.kernels.facts import describe
+from deepgraph.kernels.facts import describe, layer_pairs
 from deepgraph.kernels.topology import Topology
 
 __all__ = ["first_cache", "panel_rows", "panel_table", "worth_panels"]
@@ -74,8 +74,10 @@ def worth_panels(topology: Topology) -> bool:
     """
     if not topology.only_sums:
         return False
-    facts = describe(topology)
-    return facts.layered and facts.density >= _FROM_DENSITY
+    # Nodes alone say what the density is if edges join neighbouring stages; only then they are looked at.
+    if topology.num_edges < _FROM_DENSITY * sum(layer_pairs(topology)):
+        return False
+    return describe(topology).layered
 
 
 def panel_table(topology: Topology, rows: int, by_source: bool) -> Table:

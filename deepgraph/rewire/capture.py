@@ -96,7 +96,7 @@ class Capture:
         """
         at = next(i for i, one in enumerate(self.values) if one is values)
         parts = [_widened(part) for part in self._with_newest(self._kept[at], values)]
-        if not all(bool(torch.isfinite(side).all()) for part in parts for side in part):
+        if not all(_is_finite(side) for part in parts for side in part):
             raise ArgumentError(
                 f"{values.edge_set.name}: expected finite activations and gradients, got NaN or infinity; lower the "
                 "learning rate, or call optimizer.zero_grad() after a step that a GradScaler skipped"
@@ -113,6 +113,11 @@ class Capture:
             [tuple(side.to(one.parameter) for side in part) for part in parts]
             for one, parts in zip(self.values, kept, strict=True)
         ]
+
+
+def _is_finite(side: Tensor) -> bool:
+    # A sum is finite only where all numbers are; that of finite ones may overflow, so then all are looked at.
+    return bool(torch.isfinite(side.sum())) or bool(torch.isfinite(side).all())
 
 
 def _widened(captured: Captured) -> Captured:

@@ -98,6 +98,15 @@ class ScoredGrowth(Growth):
 class GradientGrowth(ScoredGrowth):
     """The pairs of the largest gradient |dL / dw_uv|, from what the rewirer captured."""
 
+    def choose(
+        self, rewirer: Rewirer, values: Sequence[EdgeValues], free: Sequence[AbsentPairs], count: int
+    ) -> list[Pairs]:
+        """Return the best pairs of all edge sets together; see `Growth.choose`."""
+        if len(values) == 1:
+            # Alone, an edge set needs no order among its best.
+            return [rewirer.pair_gradients(values[0]).best(free[0], count, ranked=False)[:2]]
+        return super().choose(rewirer, values, free, count)
+
     def best(self, rewirer: Rewirer, values: EdgeValues, free: AbsentPairs, count: int) -> Scored:
         """Return `(u, v, |gradient|)`, each (count,), of the best free pairs of one edge set, best first."""
         return rewirer.pair_gradients(values).best(free, count)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from deepgraph.kernels.growth import AbsentPairs, best_absent, pair_scores
 from deepgraph.kernels.products import product
-from deepgraph.rewire.candidates import best
+from deepgraph.kernels.selection import highest, largest
 
 __all__ = ["DenseGradients", "FactorGradients", "PairGradients", "gradients_of"]
 
@@ -35,8 +35,11 @@ class PairGradients(ABC):
         """Return the gradients (R, T), signed and not scaled, of all sources with a few targets (T,)."""
 
     @abstractmethod
-    def best(self, free: AbsentPairs, count: int) -> Scored:
-        """Return `(u, v, |gradient|)`, each (count,), of the free pairs of the largest scaled gradient, best first."""
+    def best(self, free: AbsentPairs, count: int, ranked: bool = True) -> Scored:
+        """Return `(u, v, |gradient|)`, each (count,), of the free pairs of the largest scaled gradient.
+
+        They come best first, or, faster, in canonical order where `ranked` is False.
+        """
 
 
 class FactorGradients(PairGradients):
@@ -67,9 +70,9 @@ class FactorGradients(PairGradients):
             self.add_up(products)
         return products
 
-    def best(self, free: AbsentPairs, count: int) -> Scored:
+    def best(self, free: AbsentPairs, count: int, ranked: bool = True) -> Scored:
         """Return the best free pairs; see `PairGradients`."""
-        return best_absent(free, self.factors, count, scale=self.scale, reduce_block=self.add_up)
+        return best_absent(free, self.factors, count, scale=self.scale, reduce_block=self.add_up, ranked=ranked)
 
 
 class DenseGradients(PairGradients):
@@ -102,19 +105,18 @@ class DenseGradients(PairGradients):
         """Return the gradients (R, T) of all sources with a few targets; see `PairGradients`."""
         return self.dense[:, torch.from_numpy(targets)]
 
-    def best(self, free: AbsentPairs, count: int) -> Scored:
+    def best(self, free: AbsentPairs, count: int, ranked: bool = True) -> Scored:
         """Return the best free pairs; see `PairGradients`."""
         free.check(count)
-        score = self.scaled.abs()
-        score[torch.from_numpy(free.src), torch.from_numpy(free.dst)] = -1
-        flat = score.reshape(-1)
-        if 0 < count < len(flat):
-            limit = flat.topk(count, sorted=False).values.min()
-            keys = (flat >= limit).nonzero().squeeze(1)
-        else:
-            keys = torch.arange(len(flat), device=flat.device)
-        found, places = flat[keys].cpu().numpy().astype(np.float64), keys.cpu().numpy()
-        rows = best(found, places, count)
+        if count == 0:
+            return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
+        score = self.scaled.abs().contiguous()
+        flat = score.view(-1)
+        flat[torch.from_numpy(free.src * score.shape[1] + free.dst).to(flat.device)] = -1
+        places, found = largest(flat, count)
+        rows = highest(found, places, count)
+        if ranked:
+            rows = rows[np.argsort(-found[rows], kind="stable")]
         u, v = np.divmod(places[rows], score.shape[1])
         return u, v, found[rows]
 
