@@ -43,8 +43,8 @@ def largest(scores: Tensor, k: int, threshold: float = 0.0) -> tuple[Int64, Floa
     if scores.device.type != "cpu":
         if k < len(scores):
             threshold = max(threshold, float(scores.topk(k, sorted=False).values.min()))
-        places = (scores >= threshold).nonzero().squeeze(1)
-        return places.cpu().numpy(), scores[places].cpu().numpy().astype(np.float64)
+        at = (scores >= threshold).nonzero().squeeze(1)
+        return at.cpu().numpy(), scores[at].cpu().numpy().astype(np.float64)
     array = scores.numpy()
     places = _at_least(array, max(threshold, _guess(array, k)))
     if len(places) < min(k, len(array)):

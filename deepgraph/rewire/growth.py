@@ -28,6 +28,9 @@ Scored = tuple[Index, Index, npt.NDArray[np.float64]]
 class Growth(ABC):
     """Chooses pairs among those that are no edges once the edit's drops are made: just-dropped ones may come back."""
 
+    captures = False
+    """Whether gradients of absent pairs are needed."""
+
     @abstractmethod
     def choose(
         self, rewirer: Rewirer, values: Sequence[EdgeValues], free: Sequence[AbsentPairs], count: int
@@ -97,6 +100,8 @@ class ScoredGrowth(Growth):
 
 class GradientGrowth(ScoredGrowth):
     """The pairs of the largest gradient |dL / dw_uv|, from what the rewirer captured."""
+
+    captures = True
 
     def choose(
         self, rewirer: Rewirer, values: Sequence[EdgeValues], free: Sequence[AbsentPairs], count: int
