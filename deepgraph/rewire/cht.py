@@ -134,7 +134,8 @@ class LinkGrowth(ScoredGrowth):
     def best(self, rewirer: Rewirer, values: EdgeValues, free: AbsentPairs, count: int) -> Scored:
         """Return `(u, v, score)`, each (count,), of the free pairs of one edge set; ties are drawn at random."""
         shape = free.num_sources, free.num_targets
-        scores = link_scores(free.src, free.dst, shape, self.predictor)
+        # What is equal by definition may differ in the last bits, and is drawn among.
+        scores = link_scores(free.src, free.dst, shape, self.predictor).round(12)
         u, v = free.take(np.arange(free.count))
         drawn = rewirer.random_numbers(values, u, v)
         found = scores[u, v]
