@@ -161,7 +161,9 @@ class AbsentPairs:
         """Return which of the pairs (u, v), each (K,), are edges."""
         wanted, keys = u * self.num_targets + v, self._keys
         at = np.searchsorted(keys, wanted)
-        found: NDArray[np.bool_] = keys[np.minimum(at, len(keys) - 1)] == wanted if len(keys) else np.zeros(len(u), bool)
+        found: NDArray[np.bool_] = (
+            keys[np.minimum(at, len(keys) - 1)] == wanted if len(keys) else np.zeros(len(u), bool)
+        )
         return found
 
     def pairs_of(self, numbers: Int64) -> tuple[Int64, Int64]:

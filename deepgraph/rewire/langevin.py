@@ -114,7 +114,6 @@ class Langevin(torch.optim.Optimizer):
         values.set_values(sign * theta.clamp_min(0))
         return theta
 
-
     def normal(self, values: EdgeValues, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """Return standard normal numbers: (E,) for the edges of a set in canonical order, or (R, C) for all pairs."""
         return torch.randn(shape, generator=self.generator, dtype=dtype)

@@ -94,7 +94,9 @@ def main() -> None:
     densities, rounds = ((0.05,), 3) if options.quick else ((0.01, 0.05, 0.1, 0.2), 11)
     rows = []
     if not options.json:
-        print(f"{'':6s} {'density':>7s} {'static, ms':>11s} {'rewired, ms':>12s} {'while editing':>14s} {'training':>9s}")
+        print(
+            f"{'':6s} {'density':>7s} {'static, ms':>11s} {'rewired, ms':>12s} {'while editing':>14s} {'training':>9s}"
+        )
     for density in densities:
         for name in PAIRS:
             row = compare(name, density, rounds, 20 if name == "DEEPR" else 100)

@@ -16,7 +16,16 @@ from trace_reference import ch3_l3n, node_based, ra_l3
 from deepgraph.errors import ArgumentError
 from deepgraph.kernels.growth import AbsentPairs
 from deepgraph.rewire import (
-    CHT, SET, SNFS, GradientGrowth, RandomGrowth, Rewirer, RigL, ScoredGrowth, Static, link_scores,
+    CHT,
+    SET,
+    SNFS,
+    GradientGrowth,
+    RandomGrowth,
+    Rewirer,
+    RigL,
+    ScoredGrowth,
+    Static,
+    link_scores,
 )  # fmt: skip
 from deepgraph.rewire.candidates import FreePairs, free_pairs
 from deepgraph.rewire.groups import Group

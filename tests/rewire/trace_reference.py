@@ -37,7 +37,9 @@ def state(seed: int = 0) -> dict[str, Any]:
     for shape in SHAPES:
         present, values = rng.random(shape) < 0.5, np.round(rng.normal(0, 0.3, shape), 4)
         values[values == 0] = 0.05
-        weights.append([[v if p else None for v, p in zip(*row, strict=True)] for row in zip(values, present, strict=True)])
+        weights.append(
+            [[v if p else None for v, p in zip(*row, strict=True)] for row in zip(values, present, strict=True)]
+        )
     return {
         "weights": weights,
         "signs": [rng.choice([-1.0, 1.0], shape).tolist() for shape in SHAPES],
@@ -183,7 +185,9 @@ def softdeepr(net: Net, given: dict[str, Any], step: int, memory: dict[str, Any]
     l1, heat, low = 0.5, 0.02, -0.3
     for layer, edges in enumerate(net):
         gradient, noise = at(given["gradients"][step - 1], layer), at(given["noise"][step - 1], layer)
-        dormant = memory.setdefault(("dormant", layer), {pair: low * at(given["start"], layer)(pair) for pair in pairs_of(layer)})
+        dormant = memory.setdefault(
+            ("dormant", layer), {pair: low * at(given["start"], layer)(pair) for pair in pairs_of(layer)}
+        )
         known = memory.setdefault(layer, {pair: math.copysign(1, edges[pair]) for pair in edges})
         before = set(edges)
         for pair in pairs_of(layer):
@@ -218,7 +222,9 @@ def cht(net: Net, given: dict[str, Any], step: int, memory: dict[str, Any]) -> N
         gone = first(edges, int(0.3 * len(edges)), lambda pair, edges=edges: abs(edges[pair]))
         left = set(edges) - set(gone)
         score, draw = ch3_l3p(left, SHAPES[layer]), at(given["grow_draws"][step - 1], layer)
-        grown = sorted(free_of(edges, layer, gone), key=lambda p, score=score, draw=draw: (-round(score[p], 9), draw(p)))
+        grown = sorted(
+            free_of(edges, layer, gone), key=lambda p, score=score, draw=draw: (-round(score[p], 9), draw(p))
+        )
         replace(edges, gone, grown[: len(gone)])
 
 
