@@ -118,7 +118,7 @@ class AbsentPairs:
 
     @cached_property
     def placed(self) -> tuple[Int64, Int64]:
-        """Return the places of the edges' sources, which ascend, and targets; edges into closed targets are left out."""
+        """Return the places of the edges' sources, which ascend, and targets; none into closed targets."""
         if self.stage is None and self.closed is None and (self.src[1:] >= self.src[:-1]).all():
             return self.src, self.dst
         source, target = self.places[0][self.src], self.places[1][self.dst]

@@ -69,7 +69,7 @@ class Criterion(ABC):
         sample : Sample
         """
 
-    def settle(self, values: EdgeValues, rows: npt.NDArray[np.int64]) -> None:
+    def settle(self, values: EdgeValues, rows: npt.NDArray[np.int64]) -> None:  # noqa: B027 - an optional hook
         """Prepare an edge set for the loss of the edges `rows` (K,), just before they go; here nothing."""
 
     def graph_scores(self, weight: Scores, sample: Sample) -> Scores:

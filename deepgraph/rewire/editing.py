@@ -1,4 +1,4 @@
-"""One edit of a rewirer: what is dropped and grown in a group of edge sets, and all of it made at once or not at all."""
+"""One edit of a rewirer: what is dropped and grown in a group of edge sets, and all of it made at once or not."""
 
 from __future__ import annotations
 

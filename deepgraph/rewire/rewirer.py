@@ -99,11 +99,11 @@ class Rewirer(Wrapper):
     -----
     A new algorithm says which edges to drop and which pairs to grow. The edges with the *lowest* `drop_scores` go,
     the pairs with the *highest* `grow_scores` come; number, edit, optimizer state and resuming are the base's part.
-    Besides these two, a subclass may set `default_fraction`, `default_decay` and `default_group`, `growth` (where pairs are looked for), `captures` (whether `gradients` of
-    absent pairs are needed), `gradient_decay` (how much gradients of earlier steps count at each further one),
-    `replaces_step` (whether an edit takes the place of the optimizer's step) and `keeps_regrown` (whether an edge
-    dropped and grown by one edit keeps weight and state), or override `grown_weights`, `choose_drop`, `drop_share`,
-    `leaves_alone` and `grouped`.
+    Besides these two, a subclass may set `default_fraction`, `default_decay`, `default_group`, `growth` (where pairs
+    are looked for), `captures` (whether `gradients` of absent pairs are needed), `gradient_decay` (how much gradients
+    of earlier steps count at each further one), `replaces_step` (whether an edit takes the place of the optimizer's
+    step) and `keeps_regrown` (whether an edge dropped and grown by one edit keeps weight and state), or override
+    `grown_weights`, `choose_drop`, `drops`, `drop_share`, `leaves_alone` and `grouped`.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Conformance: from the state, gradients and draws of `traces/`, every algorithm goes through the edges written there."""
+"""Conformance: from the state, gradients and draws of `traces/` every algorithm goes through the edges there."""
 
 from __future__ import annotations
 

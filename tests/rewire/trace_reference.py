@@ -145,7 +145,7 @@ def snfs(net: Net, given: dict[str, Any], step: int, memory: dict[str, Any]) -> 
 
 
 def shares(total: int, means: list[float], rooms: list[int]) -> list[int]:
-    """Return whole numbers in proportion to the means, the largest fractions up; what is too much goes to the others."""
+    """Return whole numbers in proportion to the means, the largest fractions up; what is too much goes on."""
     counts = [0] * len(means)
     while sum(counts) < total:
         open_ = [i for i in range(len(means)) if counts[i] < rooms[i]]
