@@ -182,6 +182,8 @@ class Rewirer(Wrapper):
         self.steps, self.edited, self.log = 0, False, EditLog()
         self._capture = self._new_capture()
         follow(model, optimizer)
+        self.ranks.check_options(f"{type(self).__name__} {[getattr(self, name) for name in Rewirer._schedule(self)]}")
+        self.ranks.check(self.edge_sets)
         self._listen_ahead()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -375,6 +377,7 @@ class Rewirer(Wrapper):
 
     def _edit(self) -> bool:
         """Drop and grow in all edge sets, or in none where one refuses; return whether the step counts as an edit."""
+        self.ranks.meet()
         share = self.drop_share(self.steps)
         rows: dict[int, Index] = {}
         for group in self._groups:

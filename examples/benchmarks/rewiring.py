@@ -4,7 +4,8 @@
 
 The network is that of compute.py, 784-1000-1000-1000-10 at batch 128. Two copies take turns, 100 steps each: one with a
 rewirer at its defaults, one with `Static` around the same optimizer. The overhead is the median over rounds of the
-ratio of their processor times; RigL and SET edit in the first three quarters of a training, so that much of it counts there.
+ratio of their processor times; RigL and SET edit in the first three quarters of a training, so that much of it counts
+there.
 DEEPR edits at every step; it is compared with plain SGD, which is what moves its other parameters.
 """
 
