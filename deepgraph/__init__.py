@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         dataset,
         errors,
         graph,
+        integrations,
         kernels,
         optim,
         plotting,
@@ -73,7 +74,7 @@ _NAMES = {
     "training": "EarlyStopping fit table",
     "transform": "apply_edits compact estimate extract rule",
 }
-_MODULES = {*_NAMES, "compat", "converter", "dataset", "recurrent", "scalable", "supermask"}
+_MODULES = {*_NAMES, "compat", "converter", "dataset", "integrations", "recurrent", "scalable", "supermask"}
 _PUBLIC = {name: f"deepgraph.{module}" for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
@@ -129,6 +130,7 @@ __all__ = [
     "from_networkx",
     "graph",
     "grow",
+    "integrations",
     "kernels",
     "load",
     "optim",

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import ranks_run
 import torch
-from rewire_models import OPTIMIZERS
+from rewire_models import OPTIMIZERS, make_rewirer, train
 from torch.nn.parallel import DistributedDataParallel
 
 from deepgraph.errors import ArgumentError, StructureError
@@ -29,7 +29,18 @@ def start(rank: int, size: int, folder: str, how: str, names: list[str]) -> None
     ranks_run.run(rank, size, folder, how, names)
 
 
-def forked(folder: Path, size: int = 2, how: str = "", names: list[str] = ranks_run.NAMES, run: Any = start) -> list[Any]:
+@pytest.fixture(autouse=True, scope="module")
+def loaded() -> None:
+    """Load here what every forked process would load by itself: compiled loops, and what torch imports on first use."""
+    import torch._dynamo
+
+    model = ranks_run.model_of("rigl")
+    train(model, make_rewirer("rigl", model), 3)
+
+
+def forked(
+    folder: Path, size: int = 2, how: str = "", names: list[str] = ranks_run.NAMES, run: Any = start
+) -> list[Any]:
     """Return what each process wrote, None where it wrote nothing; kill all that have not ended after two minutes."""
     context = torch.multiprocessing.get_context("fork")
     made = [context.Process(target=run, args=(rank, size, str(folder), how, names)) for rank in range(size)]
@@ -63,7 +74,9 @@ def test_without_synchronisation_they_do_not(tmp_path: Path) -> None:
 def test_a_process_that_dies_is_a_clear_error(tmp_path: Path) -> None:
     one, two = forked(tmp_path, how="dies", names=["rigl"])
     assert two is None
-    assert one["error"].startswith("EditRefusedError: rank 0: expected all 2 processes at this edit, got no answer from")
+    assert one["error"].startswith(
+        "EditRefusedError: rank 0: expected all 2 processes at this edit, got no answer from"
+    )
     assert "one has died or waits elsewhere, so end all and go on from the last checkpoint" in one["error"]
 
 
@@ -71,7 +84,9 @@ def test_a_process_that_dies_is_a_clear_error(tmp_path: Path) -> None:
 def test_a_process_that_stops_is_a_clear_error(tmp_path: Path) -> None:
     one, two = forked(tmp_path, how="stops", names=["set"])
     assert two is None
-    assert one["error"].startswith("EditRefusedError: rank 0: expected all 2 processes at this edit, got no answer from")
+    assert one["error"].startswith(
+        "EditRefusedError: rank 0: expected all 2 processes at this edit, got no answer from"
+    )
 
 
 def disagree(rank: int, size: int, folder: str, how: str, names: list[str]) -> None:
@@ -98,7 +113,9 @@ def test_processes_that_differ_are_told_so(tmp_path: Path) -> None:
     for rank, found in enumerate(forked(tmp_path, run=disagree)):
         for case in ("model", "edit"):
             assert found[case].startswith(f"rank {rank}: expected the same edges in all 2 processes, got different")
-        assert found["options"].startswith(f"rank {rank}: expected the same rewirer in all 2 processes, got other options")
+        assert found["options"].startswith(
+            f"rank {rank}: expected the same rewirer in all 2 processes, got other options"
+        )
 
 
 def torchrun(folder: Path, size: int, how: str = "") -> subprocess.CompletedProcess[str]:
