@@ -80,7 +80,7 @@ def edge_facts(model: torch.nn.Module, optimizers: list[Any]) -> dict[str, float
 def _made() -> type:
     base = _callback()
 
-    class EdgeMonitor(base):  # type: ignore[misc]
+    class EdgeMonitor(base):  # type: ignore[valid-type,misc]
         """Logs the edges of the module after every epoch of training, and keeps a `History` of all metrics.
 
         Parameters
