@@ -229,7 +229,6 @@ def _train(options: argparse.Namespace) -> int:
     """Train, and write what there is, also after Ctrl-C; the status is then 130."""
     out = _writable_folder(options.out)
     split = _data(options.data)
-    import torch
 
     x, y, x_test, y_test = split.tensors()
     mean, deviation = x.mean(), x.std()

@@ -19,7 +19,7 @@ from deepgraph.rewire import Rewirer, exploration
 from deepgraph.sparse.values import edge_values
 from deepgraph.training.history import History
 
-__all__ = ["EdgeMonitor"]
+__all__ = ["EdgeMonitor"]  # noqa: F822 - made when it is asked for
 
 
 def __getattr__(name: str) -> Any:

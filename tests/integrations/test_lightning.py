@@ -23,7 +23,7 @@ needed = pytest.mark.skipif(not INSTALLED, reason="lightning is not installed")
 
 @pytest.mark.skipif(INSTALLED, reason="lightning is installed")
 def test_without_lightning_the_message_says_what_to_install() -> None:
-    with pytest.raises(MissingDependencyError, match="expected the package lightning, .* run pip install lightning"):
+    with pytest.raises(MissingDependencyError, match=r"expected the package lightning, .* run pip install lightning"):
         ours.EdgeMonitor  # noqa: B018
 
 

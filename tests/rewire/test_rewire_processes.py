@@ -32,7 +32,6 @@ def start(rank: int, size: int, folder: str, how: str, names: list[str]) -> None
 @pytest.fixture(autouse=True, scope="module")
 def loaded() -> None:
     """Load here what every forked process would load by itself: compiled loops, and what torch imports on first use."""
-    import torch._dynamo
 
     model = ranks_run.model_of("rigl")
     train(model, make_rewirer("rigl", model), 3)
