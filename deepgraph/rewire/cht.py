@@ -210,7 +210,7 @@ class CHT(Rewirer):
 
     def drops(self, rows: dict[int, Index]) -> dict[int, Index]:
         """Return the chosen rows and those of links into and out of neurons that these leave without use."""
-        return with_inactive(self.values, rows)
+        return with_inactive(self.values, rows) if any(map(len, rows.values())) else rows
 
 
 class CHTs(CHT):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 from weakref import ref
 
@@ -77,6 +77,8 @@ class Rewirer(Wrapper):
 
     Attributes
     ----------
+    model : nn.Module
+        As given; a copy or a pickle of the rewirer alone has a copy of it.
     optimizer : torch.optim.Optimizer
         The wrapped one.
     steps : int
@@ -158,7 +160,7 @@ class Rewirer(Wrapper):
         seed: Seed = None,
     ) -> None:
         super().__init__(optimizer)
-        self.values = held_values(model, optimizer)
+        self.model, self.values = model, held_values(model, optimizer)
         self._drop, self._grown = drop, grown
         if growth is not None:
             self.growth, self.captures = growth, growth.captures
@@ -185,6 +187,10 @@ class Rewirer(Wrapper):
         self.ranks.check_options(f"{type(self).__name__} {[getattr(self, name) for name in Rewirer._schedule(self)]}")
         self.ranks.check(self.edge_sets)
         self._listen_ahead()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Whoever copies a rewirer alone copies its model with it, and the model has to come first.
+        return {"model": self.model, **super().__getstate__()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -388,12 +394,8 @@ class Rewirer(Wrapper):
         for group in self._groups:
             found = self._changes(group, [rows[index] for index in group.members])
             changes.update(zip(group.members, found, strict=False))
-        self._commit(changes)
-        return True
-
-    def _commit(self, changes: Mapping[int, tuple[Pairs, Pairs]]) -> None:
-        """Make the edits, by the index of their edge set, as one transaction: all or none."""
         commit(self, changes)
+        return True
 
     def _changes(self, group: Group, rows: Sequence[Index]) -> list[tuple[Pairs, Pairs]]:
         """Return the pairs to drop, of given rows, and to grow of each member of a group; nothing where none change."""
