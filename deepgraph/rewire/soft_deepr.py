@@ -15,9 +15,9 @@ from deepgraph.errors import ArgumentError, TooLargeError
 from deepgraph.graph.arrays import Array
 from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.rewire.deepr import DEEPR, reborn
+from deepgraph.rewire.editing import Pairs
 from deepgraph.rewire.groups import Group
 from deepgraph.rewire.langevin import AUTHORS_NOISE
-from deepgraph.rewire.editing import Pairs
 from deepgraph.rewire.theta import ThetaSoftDEEPR
 from deepgraph.sparse.randomness import Seed, numpy_stream
 from deepgraph.sparse.values import EdgeValues

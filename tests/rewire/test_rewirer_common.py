@@ -1,4 +1,4 @@
-"""One suite over all rewirers: budgets, churn, share 0, dense and empty layers, copies, pickles, loops of every kind."""
+"""One suite over all rewirers: budgets, churn, share 0, dense and empty layers, copies, pickles, all kinds of loops."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def test_bfloat16_autocast(name: str) -> None:
     rewirer = make_rewirer(name, model, "adam-foreach")
     total = sum(len(pairs) for pairs in pairs_of(model))
     first = last = 0.0
-    for step in range(20):
+    for _ in range(20):
         x, y = batch(0, torch.float32)
         rewirer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16):
