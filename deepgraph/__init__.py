@@ -42,7 +42,22 @@ if TYPE_CHECKING:
     from deepgraph.plotting import draw
     from deepgraph.priors import from_networkx
     from deepgraph.pruning import PruningStrategy, grow, prune
-    from deepgraph.rewire import CHT, DEEPR, GMP, SET, SNFS, CHTs, Replay, Rewirer, RigL, SoftDEEPR, Static, exploration
+    from deepgraph.rewire import (
+        CHT,
+        DEEPR,
+        GMP,
+        MEST,
+        SET,
+        SNFS,
+        CHTs,
+        GraNet,
+        Replay,
+        Rewirer,
+        RigL,
+        SoftDEEPR,
+        Static,
+        exploration,
+    )
     from deepgraph.sparse import (
         DeepCellDAN,
         MaskedDeepDAN,
@@ -69,7 +84,7 @@ _NAMES = {
     "plotting": "draw",
     "priors": "from_networkx",
     "pruning": "PruningStrategy grow prune",
-    "rewire": "CHT DEEPR GMP SET SNFS CHTs Replay Rewirer RigL SoftDEEPR Static exploration",
+    "rewire": "CHT DEEPR GMP MEST SET SNFS CHTs GraNet Replay Rewirer RigL SoftDEEPR Static exploration",
     "sparse": "DeepCellDAN MaskedDeepDAN MaskedDeepFFN MaskedLinearLayer SparseLayer SparseLinear follow sparsify",
     "training": "EarlyStopping fit table",
     "transform": "apply_edits compact estimate extract rule",
@@ -81,6 +96,7 @@ __all__ = [
     "CHT",
     "DEEPR",
     "GMP",
+    "MEST",
     "SET",
     "SGD",
     "SNFS",
@@ -93,6 +109,7 @@ __all__ = [
     "EarlyStopping",
     "EdgeEdit",
     "EdgeSet",
+    "GraNet",
     "LabeledDAG",
     "LayeredGraph",
     "MaskedDeepDAN",

@@ -14,7 +14,7 @@ import trace_reference as reference
 from torch import Tensor, nn
 
 from deepgraph.kernels.growth import AbsentPairs
-from deepgraph.rewire import CHT, DEEPR, GMP, SET, SNFS, CHTs, Growth, Rewirer, RigL, SoftDEEPR, Static
+from deepgraph.rewire import CHT, DEEPR, GMP, MEST, SET, SNFS, CHTs, GraNet, Growth, Rewirer, RigL, SoftDEEPR, Static
 from deepgraph.rewire.growth import Pairs
 from deepgraph.sparse import EdgeValues, edge_values, sparsify
 
@@ -75,8 +75,10 @@ def rewirer_of(name: str, model: Layers, given: dict[str, Any]) -> Rewirer:
         return walker_of(name, model, given, dealt)
     if name == "set":
         return SET(model, sgd, growth=dealt, **options)
-    if name == "gmp":
-        return GMP(model, sgd, density=0.1, **options)
+    if name == "mest":
+        return MEST(model, sgd, growth=dealt, **options)
+    if name in ("gmp", "granet"):
+        return {"gmp": GMP, "granet": GraNet}[name](model, sgd, density=0.1, **options)
     if name in ("cht", "chts"):
         linked = {"cht": CHT, "chts": CHTs}[name](model, sgd, **options)
         drops = iter(range(10**6))

@@ -242,6 +242,25 @@ def chts(net: Net, given: dict[str, Any], step: int, memory: dict[str, Any]) -> 
         replace(edges, gone, grown)
 
 
+def mest(net: Net, given: dict[str, Any], step: int, memory: dict[str, Any]) -> None:
+    """Yuan 2021: the smallest |w| + 0.01 |gradient| go, as many random places come."""
+    sgd(net, given["gradients"][step - 1])
+    for layer, edges in enumerate(net if step % EVERY == 0 else ()):
+        gradient, draw = at(given["gradients"][step - 1], layer), at(given["grow_draws"][step - 1], layer)
+        size = lambda pair, edges=edges, g=gradient: abs(edges[pair]) + 0.01 * abs(g(pair))  # noqa: E731
+        gone = first(edges, int(0.3 * len(edges)), size)
+        replace(edges, gone, first(free_of(edges, layer, gone), len(gone), lambda pair, draw=draw: -draw(pair)))
+
+
+def granet(net: Net, given: dict[str, Any], step: int, memory: dict[str, Any]) -> None:
+    """Liu 2021: pruned as by gmp; a falling share of the smallest that are left is replaced by gradient, from 0."""
+    gmp(net, given, step, memory)
+    for layer, edges in enumerate(net if step % EVERY == 0 else ()):
+        k, gradient = int(cosine(step, 0.5) * len(edges)), at(given["gradients"][step - 1], layer)
+        gone = first(edges, k, lambda pair, edges=edges: abs(edges[pair]))
+        replace(edges, gone, first(free_of(edges, layer, gone), k, lambda pair, g=gradient: -abs(g(pair))))
+
+
 # -- link prediction, from its definition ------------------------------------------------------------------------------
 
 
@@ -307,7 +326,7 @@ def ra_l3(links: set[Pair], shape: tuple[int, int]) -> dict[Pair, float]:
 
 ALGORITHMS: dict[str, Callable[[Net, dict[str, Any], int, dict[str, Any]], None]] = {
     "static": static, "set": set_, "snfs": snfs, "rigl": rigl, "deepr": deepr, "softdeepr": softdeepr, "gmp": gmp,
-    "cht": cht, "chts": chts,
+    "cht": cht, "chts": chts, "mest": mest, "granet": granet,
 }  # fmt: skip
 
 
