@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         dataset,
         errors,
         graph,
+        integrations,
         kernels,
         optim,
         plotting,
@@ -42,7 +43,22 @@ if TYPE_CHECKING:
     from deepgraph.plotting import draw
     from deepgraph.priors import from_networkx
     from deepgraph.pruning import PruningStrategy, grow, prune
-    from deepgraph.rewire import CHT, DEEPR, GMP, SET, SNFS, CHTs, Replay, Rewirer, RigL, SoftDEEPR, Static, exploration
+    from deepgraph.rewire import (
+        CHT,
+        DEEPR,
+        GMP,
+        MEST,
+        SET,
+        SNFS,
+        CHTs,
+        GraNet,
+        Replay,
+        Rewirer,
+        RigL,
+        SoftDEEPR,
+        Static,
+        exploration,
+    )
     from deepgraph.sparse import (
         CellNetwork,
         DeepCellDAN,
@@ -74,7 +90,7 @@ _NAMES = {
     "plotting": "draw",
     "priors": "from_networkx",
     "pruning": "PruningStrategy grow prune",
-    "rewire": "CHT DEEPR GMP SET SNFS CHTs Replay Rewirer RigL SoftDEEPR Static exploration",
+    "rewire": "CHT DEEPR GMP MEST SET SNFS CHTs GraNet Replay Rewirer RigL SoftDEEPR Static exploration",
     "sparse": "CellNetwork DeepCellDAN MaskedDeepDAN MaskedDeepFFN MaskedLinearLayer SparseConv1d SparseConv2d "
     "SparseLayer SparseLinear cells follow sparsify",
     "training": "EarlyStopping fit table",
@@ -82,7 +98,7 @@ _NAMES = {
 }
 _MODULES = {
     *(name for name in _NAMES if "." not in name),
-    *("compat", "converter", "dataset", "recurrent", "scalable", "supermask"),
+    *("compat", "converter", "dataset", "integrations", "recurrent", "scalable", "supermask"),
 }
 _PUBLIC = {name: f"deepgraph.{module}" for module, names in _NAMES.items() for name in names.split()}
 
@@ -90,6 +106,7 @@ __all__ = [
     "CHT",
     "DEEPR",
     "GMP",
+    "MEST",
     "SET",
     "SGD",
     "SNFS",
@@ -103,6 +120,7 @@ __all__ = [
     "EarlyStopping",
     "EdgeEdit",
     "EdgeSet",
+    "GraNet",
     "LabeledDAG",
     "LayeredGraph",
     "MaskedDeepDAN",
@@ -144,6 +162,7 @@ __all__ = [
     "from_networkx",
     "graph",
     "grow",
+    "integrations",
     "kernels",
     "load",
     "optim",

@@ -1,4 +1,4 @@
-"""The command `deepgraph`: demo, benchmark, analyse, draw.
+"""The command `deepgraph`: demo, benchmark, train, analyse, draw.
 
 Exit status: 0 when all is well, 1 when a check or the machine failed, 2 for arguments that cannot be used, 130 after
 Ctrl-C. Errors are one line on standard error; with `--json` standard output holds JSON and nothing else.
@@ -18,6 +18,8 @@ import deepgraph
 from deepgraph.errors import ArgumentError, DeepGraphError
 
 __all__ = ["main"]
+
+REWIRERS = {"static": "Static", "set": "SET", "rigl": "RigL", "snfs": "SNFS", "deepr": "DEEPR", "cht": "CHT"}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -69,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
     _add_demo(commands)
     _add_benchmark(commands)
+    _add_train(commands)
     _add_analyse(commands)
     _add_draw(commands)
     return parser
@@ -105,6 +108,28 @@ def _add_benchmark(commands: Any) -> None:
     benchmark.add_argument("--json", action="store_true", help="print all numbers as JSON and nothing else")
 
 
+def _add_train(commands: Any) -> None:
+    text = "train a sparse network on images; write its checkpoint and its history"
+    train = _command(commands, "train", _train, text)
+    what = train.add_mutually_exclusive_group()
+    what.add_argument("--graph", type=Path, metavar="FILE", help="a saved graph as structure, or a saved module")
+    what.add_argument(
+        "--hidden", type=_integer(1), nargs="*", default=[300, 100], metavar="N", help="neurons of layers"
+    )
+    train.add_argument("--data", type=Path, metavar="DIR", help="folder with IDX files instead of the bundled sample")
+    train.add_argument("--density", type=_density, default=0.1, metavar="D", help="share of pairs (default 0.1)")
+    train.add_argument("--rewirer", choices=REWIRERS, default="rigl", help="how edges change (default rigl)")
+    train.add_argument("--every", type=_integer(1), default=100, metavar="N", help="steps between edits (default 100)")
+    train.add_argument("--epochs", type=_integer(1), default=5, metavar="N", help="passes over the images (default 5)")
+    train.add_argument("--batch", type=_integer(1), default=100, metavar="N", help="images of a step (default 100)")
+    train.add_argument("--lr", type=_rate, default=1e-3, metavar="X", help="learning rate of Adam (default 0.001)")
+    train.add_argument("--seed", type=_integer(0), default=0, metavar="N", help="same seed, same network (default 0)")
+    train.add_argument(
+        "--out", type=Path, default=Path("out"), metavar="DIR", help="where run.dg and history.json go (default out)"
+    )
+    train.add_argument("--json", action="store_true", help="print the history as JSON and nothing else")
+
+
 def _add_analyse(commands: Any) -> None:
     analyse = _command(commands, "analyse", _analyse, "print the report on a graph saved by deepgraph.save")
     analyse.add_argument("file", type=Path, help="a saved graph or module")
@@ -136,13 +161,24 @@ def _integer(least: int) -> Any:
 
 
 def _density(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
+    value = _number(text)
     if not 0 < value <= 1:
         raise argparse.ArgumentTypeError(f"expected a share of pairs in (0, 1], got {text!r}")
     return value
+
+
+def _rate(text: str) -> float:
+    value = _number(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number > 0, got {text!r}")
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
 
 
 # -- commands ----------------------------------------------------------------------------------------------------------
@@ -209,6 +245,68 @@ def _calibrate(options: argparse.Namespace) -> int:
         _say(f"{options.calibrate}: edge values are used up to these densities: {found}")
         _say(f"deepgraph.use_calibration({str(options.calibrate)!r}) makes plans go by it")
     return 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    """Train, and write what there is, also after Ctrl-C; the status is then 130."""
+    out = _writable_folder(options.out)
+    split = _data(options.data)
+
+    x, y, x_test, y_test = split.tensors()
+    mean, deviation = x.mean(), x.std()
+    x, x_test = ((images - mean) / deviation for images in (x.flatten(1), x_test.flatten(1)))
+    model = _model(options, x.shape[1], len(split.train.classes))
+    steps = options.epochs * -(-len(x) // options.batch)
+    optimizer = _rewirer(options, model, max(1, 3 * steps // 4))
+    history = deepgraph.fit(
+        model, (x, y), optimizer=optimizer, epochs=options.epochs, validation=(x_test, y_test),
+        batch_size=options.batch, progress=sys.stderr.isatty(), seed=options.seed,
+    )  # fmt: skip
+    run = {"model": model, "optimizer": optimizer, "rng": deepgraph.rng_state()}
+    deepgraph.save(run, out / "run.dg")
+    history.save(out / "history.json")
+    edits = {name: sum(row[name] for row in optimizer.log) for name in ("dropped", "grown")}
+    facts = {"ended": history.ended, "edges": model.num_edges, "density": model.density, **edits}
+    if options.json:
+        _print_json({**facts, "history": history.rows, "files": [str(out / "run.dg"), str(out / "history.json")]})
+    else:
+        for row in history.rows:
+            _say("  ".join(f"{name} {value:.4g}" for name, value in row.items()))
+        _say(f"{history.ended}: {model.num_edges:,} edges, {edits['dropped']:,} dropped; {out / 'run.dg'}")
+    if history.ended == "interrupted":
+        raise KeyboardInterrupt(f"after {len(history)} epochs; what there is: {out / 'run.dg'}")
+    return 0 if history.ended == "finished" else 1
+
+
+def _model(options: argparse.Namespace, inputs: int, classes: int) -> Any:
+    """Return the module to train: a saved one, one around a saved graph, or a new layered one."""
+    import torch
+
+    if options.graph is None:
+        return deepgraph.MaskedDeepFFN(inputs, classes, options.hidden, density=options.density, seed=options.seed)
+    if not options.graph.is_file():
+        raise ArgumentError(f"--graph: expected a file saved by deepgraph.save, got {str(options.graph)!r}, no file")
+    found = deepgraph.load(options.graph)
+    if isinstance(found, dict):
+        found = found.get("model")
+    if isinstance(found, torch.nn.Module):
+        return found
+    if not hasattr(found, "edge_arrays"):
+        raise ArgumentError(f"--graph: expected a saved graph or module, got {type(found).__name__}")
+    return deepgraph.MaskedDeepDAN(inputs, classes, found, seed=options.seed)
+
+
+def _rewirer(options: argparse.Namespace, model: Any, until: int) -> Any:
+    """Return the optimizer; edits end after three quarters of the steps."""
+    import torch
+
+    if options.rewirer == "deepr":
+        return deepgraph.DEEPR(model, lr=options.lr, seed=options.seed)
+    kind = getattr(deepgraph, REWIRERS[options.rewirer])
+    adam = torch.optim.Adam(model.parameters(), lr=options.lr)
+    if options.rewirer == "static":
+        return kind(model, adam, seed=options.seed)
+    return kind(model, adam, every=options.every, until=until, seed=options.seed)
 
 
 def _analyse(options: argparse.Namespace) -> int:

@@ -178,7 +178,7 @@ def test_a_folder_of_idx_files_is_read(tmp_path: Path, monkeypatch: pytest.Monke
     ("arguments", "message"),
     [
         ([], "the following arguments are required: command"),
-        (["train"], "invalid choice: 'train'"),
+        (["learn"], "invalid choice: 'learn'"),
         (["demo", "--seed", "-1"], "--seed: expected a whole number from 0 on, got '-1'"),
         (["demo", "--seed", "x"], "--seed: expected a whole number from 0 on, got 'x'"),
         (["demo", "--epochs", "0"], "--epochs: expected a whole number from 1 on, got '0'"),
@@ -308,3 +308,69 @@ def test_draw_takes_a_saved_module(tmp_path: Path) -> None:
     status, printed = run("draw", tmp_path / "model.dg", "-o", tmp_path / "a.pdf", "--json")
     assert (status, json.loads(printed)["edges"]) == (0, model.num_edges)
     assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
+
+
+# -- train -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with IDX files of 60 and 20 images of 4 x 4, whose class says which half is bright."""
+    folder = tmp_path_factory.mktemp("images")
+    for name, count in (("train", 60), ("t10k", 20)):
+        labels = bytes(k % 2 for k in range(count))
+        pixels = b"".join(bytes([200 * k] * 8 + [200 - 200 * k] * 8) for k in labels)
+        (folder / f"{name}-images-idx3-ubyte").write_bytes(struct.pack(">4i", 2051, count, 4, 4) + pixels)
+        (folder / f"{name}-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 2049, count) + labels)
+    return folder
+
+
+@pytest.mark.parametrize("rewirer", ["static", "set", "rigl", "snfs", "deepr", "cht"])
+def test_train_writes_checkpoint_and_history(images: Path, tmp_path: Path, rewirer: str) -> None:
+    arguments = ["--data", images, "--hidden", 15, 10, "--density", 0.4, "--every", 4, "--batch", 10, "--lr", 0.02]
+    status, text = run("train", *arguments, "--rewirer", rewirer, "--epochs", 4, "--out", tmp_path, "--json")
+    assert status == 0
+    content = json.loads(text)
+    assert (content["ended"], len(content["history"])) == ("finished", 4)
+    assert rewirer == "deepr" or (content["dropped"] > 0) == (rewirer != "static")
+    found = dg.load(tmp_path / "run.dg")
+    assert found["model"].num_edges == content["edges"] == 96 + 60 + 8
+    assert json.loads((tmp_path / "history.json").read_text())["rows"][3]["epoch"] == 4
+    again = run("train", *arguments, "--rewirer", rewirer, "--epochs", 4, "--out", tmp_path, "--json")[1]
+    assert [row["loss"] for row in json.loads(again)["history"]] == [row["loss"] for row in content["history"]]
+
+
+def test_train_takes_graphs_modules_and_its_own_files(images: Path, tmp_path: Path) -> None:
+    dg.save(dg.priors.random_layered([6, 8, 4], 0.5, seed=0), tmp_path / "graph.dg")
+    options = ["--data", images, "--epochs", 1, "--every", 2, "--batch", 10, "--out", tmp_path]
+    status, text = run("train", "--graph", tmp_path / "graph.dg", *options)
+    assert status == 0
+    assert text.splitlines()[0].startswith("epoch 1  loss ")
+    assert text.splitlines()[-1].startswith("finished: ")
+    edges = dg.load(tmp_path / "run.dg")["model"].num_edges
+    assert run("train", "--graph", tmp_path / "run.dg", *options)[0] == 0
+    assert dg.load(tmp_path / "run.dg")["model"].num_edges == edges
+
+
+def test_train_says_what_it_cannot_use(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--graph", str(tmp_path / "none.dg"), "--out", str(tmp_path)]) == 2
+    assert "--graph: expected a file saved by deepgraph.save" in capsys.readouterr().err
+    dg.save({"step": 3}, tmp_path / "other.dg")
+    assert main(["train", "--graph", str(tmp_path / "other.dg"), "--out", str(tmp_path)]) == 2
+    assert "--graph: expected a saved graph or module, got NoneType" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "--lr", "0"])
+    assert "expected a number > 0, got '0'" in capsys.readouterr().err
+
+
+def test_train_keeps_what_there_is_at_ctrl_c(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = dg.fit
+
+    def stopped(*arguments: Any, **options: Any) -> Any:
+        history = real(*arguments, **{**options, "epochs": 1})
+        history.ended = "interrupted"
+        return history
+
+    monkeypatch.setattr(dg, "fit", stopped)
+    assert run("train", "--data", images, "--out", tmp_path)[0] == 130
+    assert (tmp_path / "run.dg").is_file()

@@ -102,7 +102,15 @@ class NarrowPass:
             check()
             self._places = places
         scatter_walk(tile)(
-            self._index, self._like, self._step, np.array(places), x.data_ptr(), y.data_ptr(), batch, *self._sizes, saved
+            self._index,
+            self._like,
+            self._step,
+            np.array(places),
+            x.data_ptr(),
+            y.data_ptr(),
+            batch,
+            *self._sizes,
+            saved,
         )
         return y, saved
 

@@ -95,7 +95,7 @@ class Engine:
         placed = (weight.device, weight.dtype)
         if self._stale:
             src, dst, splits = joined_pairs(self.parts)
-            self.topology = self.topology.with_edges(src, dst, splits)
+            self.topology = self.topology.with_edges(src, dst, splits, self._indptr())
             if self._program is not None and self._placed == placed:
                 self._program.replace_topology(self.topology, cause=None)
             self._stale = False
@@ -105,6 +105,13 @@ class Engine:
             self._program.armed = self._armed
             self._placed = placed
         return self._program
+
+    def _indptr(self) -> Array:
+        """Return where the edges of each position begin (N + 1,): edge sets check their pairs themselves."""
+        degree = np.zeros(self.topology.num_nodes + 1, np.int64)
+        for layer, row, _ in self.parts:
+            degree[row + 1 : row + 1 + layer.edge_set.num_sources] = np.diff(layer.edge_set.indptr)
+        return np.cumsum(degree).astype(np.int32)
 
     @property
     def armed(self) -> bool:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from deepgraph.graph import CachedLayeredGraph
-from deepgraph.rewire import CHT, DEEPR, GMP, SET, SNFS, CHTs, Rewirer, RigL, SoftDEEPR, Static
+from deepgraph.rewire import CHT, DEEPR, GMP, MEST, SET, SNFS, CHTs, GraNet, Rewirer, RigL, SoftDEEPR, Static
 from deepgraph.sparse import MaskedDeepDAN, MaskedDeepFFN, SparseConv2d, cells, edge_values
 
 INPUTS, OUTPUTS, BATCH = 6, 4, 16
@@ -26,6 +26,7 @@ OPTIMIZERS: dict[str, Callable[[nn.Module], torch.optim.Optimizer]] = {
 
 ALGORITHMS: dict[str, Any] = {
     "static": Static, "set": SET, "rigl": RigL, "snfs": SNFS, "gmp": GMP, "cht": CHT, "chts": CHTs,
+    "mest": MEST, "granet": GraNet,
 }  # fmt: skip
 
 
@@ -75,7 +76,7 @@ def make_rewirer(name: str, model: nn.Module, optimizer: str = "sgd", seed: int 
     if name == "deepr":
         return DEEPR(model, lr=0.05, l1=0.05, temperature=1e-4, seed=seed, **options)
     options = {"every": 2, "until": 40, "drop_fraction": 0.3, "seed": seed, **options}
-    if name == "gmp":
+    if name in ("gmp", "granet"):
         options = {"density": 0.1, **{key: options[key] for key in options if key != "drop_fraction"}}
     return ALGORITHMS[name](model, OPTIMIZERS[optimizer](model), **options)
 
