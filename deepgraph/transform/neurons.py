@@ -52,7 +52,7 @@ def unit(
     """
     shape = tuple(shape)
     if call.tracer.settings.order == 1:
-        return channels.unit(call, terms, shape, activation=activation, reduce=reduce, kind=kind)
+        return channels.unit(call, terms, shape, bias=bias, activation=activation, reduce=reduce, kind=kind)
     ids = [(call.ids(term.value) if term.ids is None else term.ids).expand(shape).reshape(-1) for term in terms]
     own, result = owners(call, torch.stack(ids, dim=1) if ids else torch.full((size(shape), 1), CONSTANT))
     where = own.nonzero().squeeze(1)

@@ -71,6 +71,8 @@ def graph(call: Call) -> tuple[Tensor, None]:
     _connect(call, topology, ids[mine], weight, origin)
     ids = ids[same]
     call.tracer.note_support(DECLARED)
+    if call.tracer.couplings is not None:
+        call.tracer.couplings.hold(ids)
     result = torch.from_numpy(ids[:, topology.outputs])
     tracer = call.tracer
     columns = call.ids(x), result, torch.from_numpy(ids)
