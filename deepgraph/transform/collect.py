@@ -134,6 +134,21 @@ class Collector:
             self._groups.append(np.full(count, self.add_groups(1)) if group is None else group)
         return start
 
+    def biases(self, nodes: Array) -> Array:
+        """Return the biases of nodes so far, float64 of their shape; zeros once edges are only counted.
+
+        Parameters
+        ----------
+        nodes : np.ndarray, int
+            Their ids.
+        """
+        if self.counting_only:
+            return np.zeros(nodes.shape)
+        # One piece from now on: the next call need not join it again.
+        self._biases = [np.concatenate([np.zeros(0), *self._biases])]
+        found: Array = self._biases[0][nodes]
+        return found
+
     def add_groups(self, count: int) -> int:
         """Return the number of the first of `count` new groups of nodes that lie side by side.
 

@@ -17,7 +17,7 @@ from deepgraph.transform.provenance import CONSTANT, OTHER_SAMPLE
 from deepgraph.transform.rules import Call
 from deepgraph.transform.support import FIXED
 
-__all__ = ["depend_on", "fully_connected", "multiply", "product", "spread", "unit"]
+__all__ = ["depend_on", "fully_connected", "product", "spread", "unit"]
 
 _EDGES_AT_ONCE = 4_000_000
 """Edges made in one piece: bounds the memory for what is only needed in between."""
@@ -56,16 +56,20 @@ def unit(
     ids = [(call.ids(term.value) if term.ids is None else term.ids).expand(shape).reshape(-1) for term in terms]
     own, result = owners(call, torch.stack(ids, dim=1) if ids else torch.full((size(shape), 1), CONSTANT))
     where = own.nonzero().squeeze(1)
+    factors = [flat(term.factor, shape, where) for term in terms]
+    read = [(entries[where] >= 0) & (factor != 0) for entries, factor in zip(ids, factors, strict=True)]
+    # What a factor of 0 takes out, such as a mask, is a constant.
+    kept = torch.stack(read).any(0) if read else torch.zeros(0, dtype=torch.bool)
+    where = where[kept]
     total = flat(bias, shape, where)
     pieces = []
-    for term, entries in zip(terms, ids, strict=True):
-        source, factor = entries[where], flat(term.factor, shape, where)
+    for term, entries, factor, linked in zip(terms, ids, factors, read, strict=True):
+        source, factor, linked = entries[where], factor[kept], linked[kept]
         fixed = source < 0
         if bool(fixed.any()):
-            value = flat(term.value, shape, where)
-            total = total + torch.where(fixed, factor * value, 0.0)
-        linked = ((source >= 0) & (factor != 0)).nonzero().squeeze(1)
-        pieces.append((source[linked], linked, factor[linked]))
+            total = total + torch.where(fixed, factor * flat(term.value, shape, where), 0.0)
+        at = linked.nonzero().squeeze(1)
+        pieces.append((source[at], at, factor[at]))
     collector = call.tracer.collector
     start = collector.add_nodes(
         len(where),
@@ -246,7 +250,7 @@ def depend_on(
     return result
 
 
-def spread(call: Call, rows: Tensor) -> Tensor:
+def spread(call: Call, rows: Tensor, masked: Tensor | None = None) -> Tensor:
     """Return ids of new nodes, one per element of the rows, that depend on all elements of their row, int64, (R, K).
 
     Parameters
@@ -255,31 +259,17 @@ def spread(call: Call, rows: Tensor) -> Tensor:
         The operation that is traced, such as a softmax.
     rows : torch.Tensor, shape (R, K), int64
         Ids of what is normalised together.
+    masked : torch.Tensor, shape (R, K), bool, optional
+        Elements that are left out: they are constants, and nothing depends on them.
     """
     if call.tracer.settings.order == 1:
         return channels.spread(call, rows)
     count = rows.shape[1]
-    return depend_on(call, rows[:, None, :].expand(-1, count, -1).reshape(-1, count)).view(rows.shape)
-
-
-def multiply(call: Call, left: Tensor, right: Tensor) -> Tensor:
-    """Return ids of new nodes for products of matrices of activations, int64, (B, R, M).
-
-    Parameters
-    ----------
-    call : Call
-        The operation that is traced.
-    left, right : torch.Tensor, shape (B, R, K) and (B, K, M), int64
-        Ids of the factors.
-    """
-    if call.tracer.settings.order == 1:
-        return channels.multiply(call, left, right)
-    (rows, inner), columns = left.shape[1:], right.shape[2]
-    made = []
-    for first, second in zip(left, right, strict=True):
-        factors = first[:, None, :].expand(rows, columns, inner), second.t()[None].expand(rows, columns, inner)
-        made.append(depend_on(call, torch.cat(factors, dim=2).view(rows * columns, -1)).view(rows, columns))
-    return torch.stack(made)
+    read = rows if masked is None else rows.masked_fill(masked, CONSTANT)
+    all_of = read[:, None, :].expand(-1, count, -1)
+    if masked is not None:
+        all_of = all_of.masked_fill(masked[:, :, None], CONSTANT)
+    return depend_on(call, all_of.reshape(-1, count)).view(rows.shape)
 
 
 def fully_connected(call: Call, outputs: Sequence[Tensor]) -> tuple[Tensor, ...]:

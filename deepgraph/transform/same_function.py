@@ -58,8 +58,8 @@ def check_same(model: nn.Module, small: nn.Module, inputs: tuple[Any, ...], kwar
         except Exception as error:
             where = _place(small, found.running[-1])
             raise EditRefusedError(
-                f"expected a compact model that runs, got {type(error).__name__} in {where}: {error}; it was written for "
-                "a fixed number of channels: take sizes from x.shape instead"
+                f"expected a compact model that runs, got {type(error).__name__} in {where}: {error}; it was written "
+                "for a fixed number of channels: take sizes from x.shape instead"
             ) from error
     if len(wanted) == len(got) and all(_agree(a, b) for a, b in zip(wanted, got, strict=True)):
         return
