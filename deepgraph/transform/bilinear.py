@@ -85,7 +85,7 @@ def _squares(left: Tensor, right: Tensor, num_nodes: int) -> int:
     place = torch.arange(left.shape[1]) * num_nodes
     keys = ((ids + place)[ids >= 0].numpy() for ids in (left, right))
     known, counts = zip(*(np.unique(entries, return_counts=True) for entries in keys), strict=True)
-    _, first, second = np.intersect1d(*known, assume_unique=True, return_indices=True)
+    _, first, second = np.intersect1d(known[0], known[1], assume_unique=True, return_indices=True)
     return int(counts[0][first] @ counts[1][second])
 
 

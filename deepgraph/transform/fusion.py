@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import sparse
 
 from deepgraph.transform.traced import (
     KIND_ABSORBED,
@@ -25,6 +26,7 @@ from deepgraph.transform.traced import (
     NODE_COLUMNS,
     SEVERAL_ORIGINS,
     Array,
+    Shares,
     TracedGraph,
     only_partner,
     sum_at,
@@ -95,6 +97,7 @@ def absorb(graph: TracedGraph) -> TracedGraph:
         root = root[root]
     bias = sum_at(root, factor * graph.bias, graph.num_nodes)
     kind, module = _adopt(graph, gone, root)
+    shares = graph.shares
     keep = ~gone[graph.src]
     dst = graph.dst[keep]
     return _remove(
@@ -107,6 +110,7 @@ def absorb(graph: TracedGraph) -> TracedGraph:
             bias=bias,
             kind=kind,
             module=module,
+            shares=Shares(root[shares.node], shares.entry, shares.factor * factor[shares.node]),
         ),
         gone,
     )
@@ -147,9 +151,10 @@ def bypass(graph: TracedGraph) -> TracedGraph:
     gone[graph.src[(graph.reduce[graph.dst] != 0) | graph.approximate[graph.dst]]] = False
     if not gone.any():
         return graph
-    _, _, shift = _affine(graph, gone, source, constant)
+    shift = _Affine.of(graph, gone, source, constant).shift(graph.bias)
     gone[graph.src[(graph.origin != NO_ORIGIN) & (shift[graph.src] != 0)]] = False
-    root, factor, shift = _affine(graph, gone, source, constant)
+    chains = _Affine.of(graph, gone, source, constant)
+    root, factor, shift = chains.root, chains.factor, chains.shift(graph.bias)
     constant &= gone
     leaves = gone[graph.src] & ~gone[graph.dst]
     bias = graph.bias + sum_at(graph.dst[leaves], graph.weight[leaves] * shift[graph.src[leaves]], n)
@@ -162,22 +167,66 @@ def bypass(graph: TracedGraph) -> TracedGraph:
         weight=_scaled(graph.weight[keep], factor[src]),
         origin=graph.origin[keep],
         bias=bias,
+        shares=_moved_shares(graph, gone, chains, leaves),
     )
     return _remove(moved, gone)
 
 
-def _affine(graph: TracedGraph, gone: Array, source: Array, constant: Array) -> tuple[Array, Array, Array]:
-    """Return (root, factor, shift), each (N,): value(u) = factor[u] * value(root[u]) + shift[u] for nodes in gone."""
-    moves = gone & ~constant
-    root = np.where(moves, source, np.arange(graph.num_nodes))
-    factor = np.where(moves, sum_at(graph.dst, graph.weight, graph.num_nodes), 1.0)
-    shift = np.where(moves, graph.bias, 0.0)
-    # Composed along chains by pointer doubling.
-    while np.any(root[root] != root):
-        shift = shift + factor * shift[root]
-        factor = factor * factor[root]
-        root = root[root]
-    return root, factor, shift + np.where((constant & gone)[root], factor * graph.bias[root], 0.0)
+@dataclass(frozen=True)
+class _Affine:
+    """value(u) = factor[u] * value(root[u]) + shift[u] for nodes that go, composed along chains by pointer doubling.
+
+    `steps` are the (root, factor) before each doubling, `fixed` the nodes (N,) whose root is a constant.
+    """
+
+    root: Array
+    factor: Array
+    moves: Array
+    fixed: Array
+    steps: list[tuple[Array, Array]]
+
+    @classmethod
+    def of(cls, graph: TracedGraph, gone: Array, source: Array, constant: Array) -> _Affine:
+        moves = gone & ~constant
+        root = np.where(moves, source, np.arange(graph.num_nodes))
+        factor = np.where(moves, sum_at(graph.dst, graph.weight, graph.num_nodes), 1.0)
+        steps = []
+        while np.any(root[root] != root):
+            steps.append((root, factor))
+            factor = factor * factor[root]
+            root = root[root]
+        return cls(root, factor, moves, (constant & gone)[root], steps)
+
+    def shift(self, bias: Array) -> Array:
+        """Return the shifts (N,) that biases (N,) make."""
+        shift = np.where(self.moves, bias, 0.0)
+        for root, factor in self.steps:
+            shift = shift + factor * shift[root]
+        return shift + np.where(self.fixed, self.factor * bias[self.root], 0.0)
+
+    def shares(self, bias: sparse.csr_array) -> sparse.csr_array:
+        """Return the same of every column of a sparse matrix (N, P)."""
+        shift = sparse.diags_array(self.moves.astype(float)) @ bias
+        for root, factor in self.steps:
+            shift = shift + sparse.diags_array(factor) @ shift.tocsr()[root]
+        fixed = sparse.diags_array(np.where(self.fixed, self.factor, 0.0))
+        total: sparse.csr_array = (shift + fixed @ bias[self.root]).tocsr()
+        return total
+
+
+def _moved_shares(graph: TracedGraph, gone: Array, chains: _Affine, leaves: Array) -> Shares:
+    """Return the shares after the shifts of nodes that go went into the biases of those that read them."""
+    shares = graph.shares
+    if not gone[shares.node].any():
+        return shares
+    entries, column = np.unique(shares.entry, return_inverse=True)
+    shape = (graph.num_nodes, len(entries))
+    before = sparse.csr_array((shares.factor, (shares.node, column)), shape=shape)
+    brought = sparse.csr_array(
+        (graph.weight[leaves].astype(float), (graph.dst[leaves], graph.src[leaves])), shape=2 * shape[:1]
+    )
+    after = (sparse.diags_array((~gone).astype(float)) @ before + brought @ chains.shares(before)).tocoo()
+    return Shares(after.row.astype(np.int64), entries[after.col], after.data)
 
 
 def drop_unused(graph: TracedGraph) -> TracedGraph:
@@ -228,6 +277,7 @@ def _remove(graph: TracedGraph, gone: Array) -> TracedGraph:
         src=position[graph.src].astype(graph.src.dtype),
         dst=position[graph.dst].astype(graph.dst.dtype),
         **{name: getattr(graph, name)[keep] for name in NODE_COLUMNS},
+        shares=graph.shares.moved(position, keep),
         inputs=position[graph.inputs],
         outputs=position[graph.outputs],
     )

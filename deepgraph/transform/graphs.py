@@ -15,7 +15,16 @@ from deepgraph.kernels.activations import activation
 from deepgraph.transform.fusion import MergedEdges, merge_norms, merge_parallel
 from deepgraph.transform.provenance import Provenance
 from deepgraph.transform.rules_graph import ProgramCall
-from deepgraph.transform.traced import KIND_INPUT, NO_ORIGIN, SEVERAL_ORIGINS, Array, TracedGraph, stages
+from deepgraph.transform.traced import (
+    KIND_INPUT,
+    NO_ORIGIN,
+    SEVERAL_ORIGINS,
+    Array,
+    Shares,
+    TracedGraph,
+    stages,
+    sum_at,
+)
 
 __all__ = [
     "build_channel_graph",
@@ -23,6 +32,7 @@ __all__ = [
     "labelled_graph",
     "program_graph",
     "program_order",
+    "record_nodes",
     "roles",
     "split_origin",
 ]
@@ -57,6 +67,8 @@ def build_graph(traced: TracedGraph, provenance: Provenance) -> CachedLayeredGra
         graph.graph["merged_entries"] = {name: column.tolist() for name, column in listed.items()}
     _record_entries(graph, edges, provenance)
     _set_columns(graph, traced, edges.weight.dtype)
+    modules = np.array(traced.modules)[traced.applied]
+    record_nodes(graph, traced.bias, traced.shares, modules, provenance.values().numpy())
     return graph
 
 
@@ -89,6 +101,44 @@ def _record_entries(graph: CachedLayeredGraph, edges: MergedEdges, provenance: P
     graph.graph["entry_edges"] = count.astype(np.int32)
     graph.graph["fixed_weights"] = edges.weight[edges.origin == NO_ORIGIN]
     graph.graph["merged_weights"] = edges.weight[edges.origin == SEVERAL_ORIGINS]
+
+
+def record_nodes(graph: CachedLayeredGraph, bias: Array, shares: Shares, modules: Array, values: Array) -> None:
+    """Record what write-back compares the nodes with: how biases follow from parameter entries, and the activations.
+
+    Parameters
+    ----------
+    graph : CachedLayeredGraph
+        With its node columns.
+    bias : np.ndarray, shape (N,), float64
+        Biases before rounding.
+    shares : Shares
+        The parameter entries in them.
+    modules : np.ndarray, shape (N,), str
+        Which module applied the activation of each node.
+    values : np.ndarray, shape (P,), float64
+        The entries of all parameters.
+
+    Raises
+    ------
+    None
+    """
+    names, used = np.unique(graph.node_column("activation"), return_inverse=True)
+    paths, applied = np.unique(modules, return_inverse=True)
+    reduce = graph.node_column("reduce") if graph.has_node_column("reduce") else np.full(len(graph), "sum")
+    kinds, kind = np.unique(reduce, return_inverse=True)
+    graph.graph["written_nodes"] = {
+        "node": shares.node.astype(np.int32),
+        "entry": shares.entry,
+        "factor": shares.factor,
+        "constant": bias - sum_at(shares.node, shares.factor * values[shares.entry], len(bias)),
+        "activation": used.astype(np.int16),
+        "activations": names.tolist(),
+        "applied": applied.astype(np.int16),
+        "modules": paths.tolist(),
+        "reduce": kind.astype(np.int8),
+        "reduces": kinds.tolist(),
+    }
 
 
 def _set_columns(graph: CachedLayeredGraph, traced: TracedGraph, dtype: Any) -> None:
@@ -169,6 +219,9 @@ def program_graph(call: ProgramCall, provenance: Provenance) -> CachedLayeredGra
     none = np.zeros(0, dtype=np.int64)
     edges = MergedEdges(topology.src, topology.dst, call.weight, call.origin, none, none)
     _record_entries(graph, edges, provenance)
+    at = np.flatnonzero(call.bias_origin >= 0)
+    shares = Shares(at, call.bias_origin[at], np.ones(len(at)))
+    record_nodes(graph, call.bias, shares, graph.node_column("module"), provenance.values().numpy())
     return graph
 
 

@@ -16,6 +16,7 @@ from deepgraph.transform.operands import Block, Term, flat, owners, sample_shape
 from deepgraph.transform.provenance import CONSTANT, OTHER_SAMPLE
 from deepgraph.transform.rules import Call
 from deepgraph.transform.support import FIXED
+from deepgraph.transform.traced import Array
 
 __all__ = ["depend_on", "fully_connected", "product", "spread", "unit"]
 
@@ -29,6 +30,7 @@ def unit(
     shape: Sequence[int],
     *,
     bias: Tensor | float = 0.0,
+    entries: Tensor | None = None,
     activation: str = "identity",
     reduce: str = "sum",
     kind: Literal["unit", "pool"] = "unit",
@@ -45,6 +47,8 @@ def unit(
         Shape of the result.
     bias : torch.Tensor or float
         Constant summand, broadcastable to `shape`.
+    entries : torch.Tensor, optional
+        What the bias holds the parameter entries of, broadcastable to `shape`; default: the bias itself.
     activation, reduce : str
         Of the new nodes.
     kind : {"unit", "pool"}
@@ -57,24 +61,26 @@ def unit(
     own, result = owners(call, torch.stack(ids, dim=1) if ids else torch.full((size(shape), 1), CONSTANT))
     where = own.nonzero().squeeze(1)
     factors = [flat(term.factor, shape, where) for term in terms]
-    read = [(entries[where] >= 0) & (factor != 0) for entries, factor in zip(ids, factors, strict=True)]
+    read = [(column[where] >= 0) & (factor != 0) for column, factor in zip(ids, factors, strict=True)]
     # What a factor of 0 takes out, such as a mask, is a constant.
     kept = torch.stack(read).any(0) if read else torch.zeros(0, dtype=torch.bool)
     where = where[kept]
     total = flat(bias, shape, where)
     pieces = []
-    for term, entries, factor, linked in zip(terms, ids, factors, read, strict=True):
-        source, factor, linked = entries[where], factor[kept], linked[kept]
+    for term, column, factor, linked in zip(terms, ids, factors, read, strict=True):
+        source, factor, linked = column[where], factor[kept], linked[kept]
         fixed = source < 0
         if bool(fixed.any()):
             total = total + torch.where(fixed, factor * flat(term.value, shape, where), 0.0)
         at = linked.nonzero().squeeze(1)
         pieces.append((source[at], at, factor[at]))
+    named = bias if entries is None else entries
     collector = call.tracer.collector
     start = collector.add_nodes(
         len(where),
         kind,
         bias=total.numpy(),
+        entries=_entries(call, named, lambda found: found.expand(shape).reshape(-1)[where]),
         activation=activation,
         reduce=reduce,
         module=call.tracer.module,
@@ -124,6 +130,7 @@ def product(
         count,
         kind,
         bias=arrange(constant)[mine].numpy(),
+        entries=_entries(call, bias, lambda found: arrange(found.expand(rows, columns).contiguous())[mine]),
         module=call.tracer.module,
         operation=call.name,
         shape=sample_shape(call, tuple(mine.shape)),
@@ -138,6 +145,15 @@ def product(
         _connect(call, block, owner, ids[:, first : first + width])
         first += width
     return arrange(ids)
+
+
+def _entries(call: Call, bias: Tensor | float | None, layout: Callable[[Tensor], Tensor]) -> Array | None:
+    """Return the parameter entries of a bias, laid out like its values (n,); None if it has none."""
+    provenance = call.tracer.provenance
+    if not isinstance(bias, Tensor) or not provenance.has_origin(bias):
+        return None
+    found: Array = layout(provenance.origins(bias)).numpy()
+    return found
 
 
 def _with_constants(call: Call, block: Block, own: Tensor) -> Block:

@@ -93,7 +93,7 @@ def _add(call: Call, bias: Tensor | None, left: Tensor, right: Tensor) -> Tensor
     if bias is None:
         return _matmul(call, left, right, None, alpha)
     if plain and not call.tracked(bias):
-        return _matmul(call, left, right, (bias * beta).expand(shape), alpha)
+        return _matmul(call, left, right, (bias if beta == 1 else bias * beta).expand(shape), alpha)
     made = Term(left @ right, alpha, _matmul(call, left, right))
     return unit(call, [made, Term(bias, beta)], shape)
 

@@ -182,7 +182,8 @@ def batch_norm(call: Call) -> Tensor | tuple[Tensor | None, ...]:
         shift = shift + call["bias"]
     channel = [1, -1] + [1] * (x.ndim - 2)
     scale, shift = (entries.view(channel) for entries in (scale, shift))
-    made = unit(call, [Term(x, scale)], x.shape, bias=shift)
+    entries = None if call.get("bias") is None else call["bias"].view(channel)
+    made = unit(call, [Term(x, scale)], x.shape, bias=shift, entries=entries)
     if isinstance(call.result, Tensor):
         return made
     return made, *[None] * (len(call.result) - 1)
