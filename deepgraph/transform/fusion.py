@@ -1,12 +1,11 @@
 """Passes that merge nodes of a traced graph without changing what it computes: arrays in, arrays out.
 
-A trace makes a node of every pointwise result. Four passes bring that to neurons, `act(bias + sum of inputs)`:
+A trace makes a node of every pointwise result. Three passes bring that to neurons, `act(bias + sum of inputs)`:
 
 - `absorb`: a linear node whose only consumer is a pointwise node becomes part of that node's sum (linear + batch norm +
   ReLU is one neuron; so is a sum of several products);
 - `bypass`: a pointwise linear node with one input (a scale, a shift) goes into the edges that leave it;
-- `drop_unused`: pointwise nodes and pools that nothing reads are removed;
-- `merge_parallel`: edges between the same two nodes are added up.
+- `drop_unused`: pointwise nodes and pools that nothing reads are removed.
 
 Nodes made by products with weights are never merged into one another: a network without activations keeps its layers.
 """
@@ -24,7 +23,6 @@ from deepgraph.transform.traced import (
     KIND_UNIT,
     NO_ORIGIN,
     NODE_COLUMNS,
-    SEVERAL_ORIGINS,
     Array,
     Shares,
     TracedGraph,
@@ -32,7 +30,7 @@ from deepgraph.transform.traced import (
     sum_at,
 )
 
-__all__ = ["MergedEdges", "absorb", "bypass", "drop_unused", "fuse", "merge_norms", "merge_parallel"]
+__all__ = ["absorb", "bypass", "drop_unused", "fuse"]
 
 
 def fuse(graph: TracedGraph) -> TracedGraph:
@@ -151,8 +149,8 @@ def bypass(graph: TracedGraph) -> TracedGraph:
     gone[graph.src[(graph.reduce[graph.dst] != 0) | graph.approximate[graph.dst]]] = False
     if not gone.any():
         return graph
-    shift = _Affine.of(graph, gone, source, constant).shift(graph.bias)
-    gone[graph.src[(graph.origin != NO_ORIGIN) & (shift[graph.src] != 0)]] = False
+    shifts = _Affine.of(graph, gone, source, constant).shifts(graph)
+    gone[graph.src[(graph.origin != NO_ORIGIN) & shifts[graph.src]]] = False
     chains = _Affine.of(graph, gone, source, constant)
     root, factor, shift = chains.root, chains.factor, chains.shift(graph.bias)
     constant &= gone
@@ -203,6 +201,16 @@ class _Affine:
         for root, factor in self.steps:
             shift = shift + factor * shift[root]
         return shift + np.where(self.fixed, self.factor * bias[self.root], 0.0)
+
+    def shifts(self, graph: TracedGraph) -> Array:
+        """Return which nodes have a shift, or could be given one by a parameter entry, (N,) bool."""
+        named = np.zeros(graph.num_nodes, dtype=bool)
+        named[graph.shares.node] = True
+        given: Array = (self.shift(graph.bias) != 0) | (self.fixed & named[self.root])
+        named &= self.moves
+        for root, _ in self.steps:
+            named |= named[root]
+        return given | named
 
     def shares(self, bias: sparse.csr_array) -> sparse.csr_array:
         """Return the same of every column of a sparse matrix (N, P)."""
@@ -281,105 +289,3 @@ def _remove(graph: TracedGraph, gone: Array) -> TracedGraph:
         inputs=position[graph.inputs],
         outputs=position[graph.outputs],
     )
-
-
-@dataclass(frozen=True)
-class MergedEdges:
-    """Edges in canonical order, one per pair of nodes, with all the parameter entries behind each.
-
-    Parameters
-    ----------
-    src, dst : np.ndarray, shape (E,), int32
-        Sorted by (src, dst), no pair twice.
-    weight : np.ndarray, shape (E,), float32 or float64
-        Sums over parallel edges.
-    origin : np.ndarray, shape (E,), int64
-        The parameter entry, -1 for none, -2 for several.
-    several_edge, several_origin : np.ndarray, shape (S,), int64
-        For each edge with origin -2 all its entries: index of the edge, entry.
-    """
-
-    src: Array
-    dst: Array
-    weight: Array
-    origin: Array
-    several_edge: Array
-    several_origin: Array
-
-
-def merge_parallel(graph: TracedGraph) -> MergedEdges:
-    """Return the edges in canonical order, those between the same two nodes added up.
-
-    Parameters
-    ----------
-    graph : TracedGraph
-        Edges in any order.
-
-    Raises
-    ------
-    None
-
-    Examples
-    --------
-    >>> from deepgraph.transform.collect import Collector
-    >>> trace = Collector()
-    >>> x = trace.add_nodes(1, kind="input")
-    >>> y = trace.add_nodes(1, kind="neuron")
-    >>> trace.add_edges(np.array([x, x]), np.array([y, y]), np.array([1.0, 1.0]))
-    >>> merge_parallel(trace.finish(np.array([x]), np.array([y]))).weight.tolist()
-    [2.0]
-    """
-    key = graph.src.astype(np.int64) * graph.num_nodes + graph.dst
-    order = np.argsort(key, kind="stable")
-    key = key[order]
-    first = np.ones(len(key), dtype=bool)
-    first[1:] = key[1:] != key[:-1]
-    src, dst, weight, origin = (column[order] for column in (graph.src, graph.dst, graph.weight, graph.origin))
-    none = np.zeros(0, dtype=np.int64)
-    if first.all():
-        return MergedEdges(src, dst, weight, origin, none, none)
-    edge = np.cumsum(first) - 1
-    starts = np.flatnonzero(first)
-    total = np.add.reduceat(weight.astype(np.float64), starts).astype(weight.dtype)
-    lowest, highest = np.minimum.reduceat(origin, starts), np.maximum.reduceat(origin, starts)
-    several = (lowest != highest) & (highest != NO_ORIGIN)
-    listed = several[edge] & (origin != NO_ORIGIN)
-    merged = np.where(several, SEVERAL_ORIGINS, highest)
-    return MergedEdges(src[starts], dst[starts], total, merged, edge[listed], origin[listed])
-
-
-def merge_norms(graph: TracedGraph) -> MergedEdges:
-    """Return the edges of channels in canonical order: numbers of weights are added up, norms as of one vector.
-
-    Parameters
-    ----------
-    graph : TracedGraph
-        Of order 1.
-
-    Raises
-    ------
-    None
-
-    Examples
-    --------
-    >>> from deepgraph.transform.collect import Collector
-    >>> trace = Collector()
-    >>> x = trace.add_nodes(1, kind="input")
-    >>> y = trace.add_nodes(1, kind="neuron")
-    >>> trace.add_edges(np.array([x, x]), np.array([y, y]), np.array([3.0, 4.0]), np.array([9, 1]))
-    >>> merged = merge_norms(trace.finish(np.array([x]), np.array([y])))
-    >>> merged.weight.tolist(), merged.origin.tolist()
-    ([5.0], [10])
-    """
-    key = graph.src.astype(np.int64) * graph.num_nodes + graph.dst
-    order = np.argsort(key, kind="stable")
-    key = key[order]
-    first = np.ones(len(key), dtype=bool)
-    first[1:] = key[1:] != key[:-1]
-    src, dst, weight, count = (column[order] for column in (graph.src, graph.dst, graph.weight, graph.origin))
-    none = np.zeros(0, dtype=np.int64)
-    if first.all():
-        return MergedEdges(src, dst, np.abs(weight), count, none, none)
-    starts = np.flatnonzero(first)
-    norm = np.sqrt(np.add.reduceat(weight.astype(np.float64) ** 2, starts)).astype(weight.dtype)
-    return MergedEdges(src[starts], dst[starts], norm, np.add.reduceat(count, starts), none, none)

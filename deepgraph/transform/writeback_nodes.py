@@ -10,6 +10,7 @@ from torch import nn
 
 from deepgraph.errors import EditRefusedError
 from deepgraph.graph import CachedLayeredGraph
+from deepgraph.graph.grid_labels import GridLabels
 from deepgraph.transform.traced import Array, sum_at
 
 __all__ = ["Nodes"]
@@ -58,15 +59,20 @@ class Nodes:
 
     def _numbers(self, count: int) -> Array:
         """Return the number in the trace of each node that is left, (N,) int64."""
-        labels = self._graph.labels(np.arange(len(self._graph)))
-        known = [type(label) is int and 0 <= label < count for label in labels]
-        if not all(known):
-            label = labels[known.index(False)]
-            raise EditRefusedError(
-                f"expected the {count:,} nodes of the extracted graph or some of them, got node {label!r}, which is "
-                "none of them: remove and change edges only, or compile the graph: MaskedDeepDAN.from_graph"
-            )
-        return np.array(labels, dtype=np.int64)
+        grids = self._graph.graph.get("grids")
+        place: Callable[[Any], int] = range(count).index
+        if grids is not None:
+            place = GridLabels(tuple(grid) for grid in grids).position
+        numbers = []
+        for label in self._graph.labels():
+            try:
+                numbers.append(place(label))
+            except (ValueError, KeyError, TypeError):
+                raise EditRefusedError(
+                    f"expected the {count:,} nodes of the extracted graph or some of them, got node {label!r}, which "
+                    "is none of them: remove and change edges only, or compile the graph: MaskedDeepDAN.from_graph"
+                ) from None
+        return np.array(numbers, dtype=np.int64)
 
     def _label(self, position: int) -> str:
         return repr(self._graph.labels([int(position)])[0])
