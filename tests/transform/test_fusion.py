@@ -119,11 +119,11 @@ def test_fusing_twice_is_fusing_once(graph):
 @given(graph=graphs())
 @settings(max_examples=100, deadline=None)
 def test_stages_go_up_along_every_edge_and_keep_groups_together(graph):
-    for traced in (graph, fuse(graph)):
-        stage = stages(traced)
-        assert (stage[traced.src] < stage[traced.dst]).all()
-        assert (stage[traced.inputs] == 0).all()
-        assert (np.delete(stage, traced.inputs) > 0).all()
+    for found in (graph, fuse(graph)):
+        stage = stages(found)
+        assert (stage[found.src] < stage[found.dst]).all()
+        assert (stage[found.inputs] == 0).all()
+        assert (np.delete(stage, found.inputs) > 0).all()
 
 
 def test_declared_distances_hold_and_neurons_without_inputs_stay_with_their_group():
