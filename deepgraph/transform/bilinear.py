@@ -57,7 +57,8 @@ def _matrix(call: Call, ids: tuple[Tensor, Tensor], values: tuple[Tensor, Tensor
     collector = call.tracer.collector
     squares = _squares(*ids, collector.num_nodes)
     if not collector.room_for(int((3 * pairs + single).sum()) + squares):
-        collector.add_nodes(int(pairs.sum()) + squares + int(own.sum()), "unit")
+        first = collector.add_nodes(int(own.sum()) + int(pairs.sum()) + squares, "unit")
+        result[own] = torch.arange(first, first + int(own.sum()))
         return result
     step = max(1, _TERMS_AT_ONCE // max(1, inner * columns))
     sums = []
