@@ -75,6 +75,8 @@ def unit(
         at = linked.nonzero().squeeze(1)
         pieces.append((source[at], at, factor[at]))
     named = bias if entries is None else entries
+    call.tracer.provenance.use(*(term.factor for term in terms))
+    call.tracer.provenance.use(*(term.value for term in terms if not call.tracked(term.value)))
     collector = call.tracer.collector
     start = collector.add_nodes(
         len(where),
@@ -152,7 +154,14 @@ def _entries(call: Call, bias: Tensor | float | None, layout: Callable[[Tensor],
     provenance = call.tracer.provenance
     if not isinstance(bias, Tensor) or not provenance.has_origin(bias):
         return None
-    found: Array = layout(provenance.origins(bias)).numpy()
+    origins = provenance.origins(bias)
+    if not torch.equal(
+        provenance.values()[origins.clamp(min=0)][origins >= 0], bias.detach().cpu().double()[origins >= 0]
+    ):
+        # Scaled or shifted on its way: the entry is in it, but is not it.
+        provenance.use(bias)
+        return None
+    found: Array = layout(origins).numpy()
     return found
 
 

@@ -39,6 +39,7 @@ def record_entries(graph: CachedLayeredGraph, edges: MergedEdges, provenance: Pr
     count = np.bincount(single, minlength=provenance.num_entries)
     count += np.bincount(edges.several_origin, minlength=provenance.num_entries)
     graph.graph["entry_edges"] = count.astype(np.int32)
+    graph.graph["used_entries"] = provenance.used().numpy()
     graph.graph["fixed_weights"] = edges.weight[edges.origin == NO_ORIGIN]
     graph.graph["merged_weights"] = edges.weight[edges.origin == SEVERAL_ORIGINS]
 

@@ -215,6 +215,8 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.provenance.support.write(tensor, torch.tensor(-1))
         if found is not None:
             found(call)
+        else:
+            self.provenance.use(*tree_leaves(call.arguments))
 
     def mixes(self, call: Call) -> UnsupportedOperationError:
         """Return the error for an operation whose result depends on more than one sample."""

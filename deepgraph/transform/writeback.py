@@ -67,9 +67,10 @@ def apply_edits(model: nn.Module, graph: CachedLayeredGraph) -> nn.Module:
     removed = np.flatnonzero((edges.before > 0) & (edges.now == 0))
     value = flat_values(parameters).numpy()
     changed, values = edges.changes(value)
+    edges.check_used(np.concatenate([changed, removed]))
     value[changed], value[removed] = values, 0
     nodes = Nodes(graph, edges.name)
-    shifted, biases = nodes.biases(value, np.concatenate([changed, removed]))
+    shifted, biases = nodes.biases(value, np.concatenate([changed, removed, graph.graph["used_entries"]]))
     activations = nodes.activations(model)
     changed, values = np.concatenate([changed, shifted]), np.concatenate([values, biases])
     touched = [
@@ -223,6 +224,15 @@ class _Edges:
         first = np.full(len(value), len(mine), dtype=np.int64)
         np.minimum.at(first, origin[differs], np.flatnonzero(differs))
         return entries, wanted[first[entries]]
+
+    def check_used(self, entries: Array) -> None:
+        """Raise if entries are about to change that also act in a way that the graph does not show."""
+        used = np.intersect1d(entries, self.graph.graph["used_entries"])
+        if len(used):
+            raise EditRefusedError(
+                f"expected {self.name(int(used[0]))} to keep its value, got another there and at {len(used) - 1:,} "
+                "more: the model also computes with it where it meets no activation, which is a constant of the graph"
+            )
 
     def _check_sums(self, entries: Array) -> None:
         shared = np.intersect1d(entries, self.merged)

@@ -85,7 +85,7 @@ class Nodes:
         value : np.ndarray, shape (P,), float64
             The entries of all parameters.
         taken : np.ndarray, int64
-            Entries that weights were written to.
+            Entries that cannot be changed: weights were written to them, or they act in other places too.
 
         Raises
         ------
@@ -103,7 +103,7 @@ class Nodes:
             raise EditRefusedError(
                 f"expected the bias of node {self._label(without[0])} to stay {self._predicted(value)[without[0]]:g}, "
                 f"got {wanted[without[0]]:g} there and changes at {len(without) - 1:,} more: no parameter entry stands "
-                "behind it"
+                "behind it that could be changed"
             )
         # Of several entries in a bias the first one, of the layer, or the last, of a norm behind it.
         attempts = []

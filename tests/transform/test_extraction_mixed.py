@@ -103,7 +103,6 @@ SMOOTH = {
     "dilated": dilated,
     "transposed": transposed,
     "batch norm": batch_norm,
-    "instance norm": lambda width, choice: nn.InstanceNorm2d(width, affine=True),
     "attention": Attention,
     "recurrent": Recurrent,
     "gate": Gate,
@@ -123,6 +122,7 @@ OTHER = {
     "max pool": step_of(lambda x: F.max_pool2d(x, 2, 2, 1)),
     "adaptive max": step_of(lambda x: F.adaptive_max_pool2d(x, 3)),
     "maxout": step_of(lambda x: torch.maximum(x, x.flip(1))),
+    "instance norm": lambda width, choice: nn.InstanceNorm2d(width, affine=True),
     "group norm": lambda width, choice: nn.GroupNorm(1, width),
     "layer norm": step_of(lambda x: F.layer_norm(x, x.shape[2:])),
     "rms norm": step_of(lambda x: F.rms_norm(x, x.shape[1:])),
@@ -153,6 +153,9 @@ class Mixed(nn.Module):
     def forward(self, x):
         for step in self.steps:
             x = step(x)
+            if x.requires_grad:
+                # torch's batch norm misplaces gradients that are not contiguous, such as those of einsum.
+                x.register_hook(torch.Tensor.contiguous)
         return x
 
 
@@ -175,7 +178,7 @@ def jacobian_of(model, x):
     seed=st.integers(0, 9999),
     fuse=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_the_trace_of_mixed_models_is_honest_and_exact_where_it_says_so(evaluate, reach, names, seed, fuse):
     model, x = build(names, seed)
     graph = extract(model, x, fuse=fuse)
@@ -190,11 +193,8 @@ def test_the_trace_of_mixed_models_is_honest_and_exact_where_it_says_so(evaluate
 
 
 @given(names=st.lists(st.sampled_from(list(SMOOTH)), min_size=1, max_size=4), seed=st.integers(0, 9999))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_reachability_is_the_support_of_the_jacobian_where_nothing_cancels(reach, names, seed):
     model, x = build(names, seed)
-    # A norm of few elements, or of what a norm has made, has derivatives that are 0 but for rounding.
-    norms = [k for k, name in enumerate(names) if name == "instance norm"]
-    assume(all(model(x).shape[k] > 0 for k in (1, 2, 3)) and len(norms) <= 1 and (not norms or norms[0] == 0))
     found = jacobian_of(model, x)
     assert np.array_equal(found != 0, reach(extract(model, x)))

@@ -206,3 +206,41 @@ def test_nodes_that_were_removed_are_left_alone():
     apply_edits(model, graph)
     assert model.graph.number_of_edges() == 6
     assert extract(model, torch.ones(1, 2)).node_column("bias")[5] == pytest.approx(graph.node_column("bias")[4])
+
+
+class Elsewhere(nn.Module):
+    """Computes with its parameters where no activation is: on a constant state, and as factors."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how = how
+        self.a, self.b = nn.Linear(2, 2), nn.Linear(2, 2)
+
+    def forward(self, x):
+        state = torch.ones_like(x)
+        if self.how == "state":
+            return self.a(x) * self.a(state) + self.b(x)
+        if self.how == "factor":
+            return self.a(x) + self.b(x) * self.a.bias
+        if self.how == "shift":
+            return self.a(x) + self.b(x * 2 + self.a.bias * 3)
+        return self.a(x) + self.b(torch.zeros_like(x)) * x + torch.maximum(self.b(x), self.b.bias)
+
+
+def test_entries_that_act_elsewhere_too_are_kept():
+    for how, parameter in (("state", "a.bias"), ("factor", "a.bias"), ("shift", "a.bias"), ("maximum", "b.bias")):
+        model = Elsewhere(how)
+        graph = extract(model, torch.randn(1, 2), fuse=False)
+        names, sizes = graph.graph["parameters"], [p.numel() for p in model.parameters()]
+        start = sum(sizes[: names.index(parameter)])
+        assert {start, start + 1} <= set(graph.graph["used_entries"].tolist())
+        recorded = graph.graph["written_nodes"]
+        node = recorded["node"][recorded["entry"] == start][:1]
+        shift(graph, np.isin(np.arange(len(graph)), node) * 1.0)
+        unchanged(model, graph, "no parameter entry stands behind it that could be changed")
+    model = Elsewhere("state")
+    graph = extract(model, torch.randn(1, 2), fuse=False)
+    graph.set_column("weight", graph.column("weight") * np.where(graph.column("parameter") == 0, 2, 1).astype("f4"))
+    unchanged(
+        model, graph, r"expected a.weight\[0, 0\] to keep its value, got another there and at 3 more: the model also"
+    )
