@@ -1,4 +1,4 @@
-"""The command `deepgraph`: demo, benchmark, train, analyse, draw.
+"""The command `deepgraph`: demo, benchmark, train, extract, analyse, draw.
 
 Exit status: 0 when all is well, 1 when a check or the machine failed, 2 for arguments that cannot be used, 130 after
 Ctrl-C. Errors are one line on standard error; with `--json` standard output holds JSON and nothing else.
@@ -7,6 +7,7 @@ Ctrl-C. Errors are one line on standard error; with `--json` standard output hol
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import sys
@@ -72,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_benchmark(commands)
     _add_train(commands)
+    _add_extract(commands)
     _add_analyse(commands)
     _add_draw(commands)
     return parser
@@ -128,6 +130,24 @@ def _add_train(commands: Any) -> None:
         "--out", type=Path, default=Path("out"), metavar="DIR", help="where run.dg and history.json go (default out)"
     )
     train.add_argument("--json", action="store_true", help="print the history as JSON and nothing else")
+
+
+def _add_extract(commands: Any) -> None:
+    extract = _command(commands, "extract", _extract, "write the graph of a model saved by deepgraph.save")
+    extract.add_argument("file", type=Path, help="a saved module, or several objects with one module among them")
+    extract.add_argument("-o", "--out", type=Path, metavar="FILE", help="the graph, for deepgraph.load, analyse, draw")
+    extract.add_argument(
+        "--model", metavar="MODULE:MAKER", help="function that makes the module, if it is none of deepgraph's"
+    )
+    extract.add_argument("--shape", type=_integer(1), nargs="+", metavar="N", help="shape of one input of the model")
+    extract.add_argument(
+        "--order", type=int, choices=(0, 1, 2), default=0, help="a node is a neuron (default), a channel, a module call"
+    )
+    extract.add_argument("--threshold", type=float, default=0.0, metavar="W", help="cut weights up to this size")
+    extract.add_argument("--density", type=_density, metavar="D", help="keep this share of each weight, in (0, 1]")
+    extract.add_argument("--max-edges", type=_integer(1), default=20_000_000, metavar="N", help="refuse beyond")
+    extract.add_argument("--estimate", action="store_true", help="print the size that the graph would have, and stop")
+    extract.add_argument("--json", action="store_true", help="print path, size and exactness as JSON and nothing else")
 
 
 def _add_analyse(commands: Any) -> None:
@@ -309,6 +329,38 @@ def _rewirer(options: argparse.Namespace, model: Any, until: int) -> Any:
     return kind(model, adam, every=options.every, until=until, seed=options.seed)
 
 
+def _extract(options: argparse.Namespace) -> int:
+    """Write a graph, or say how large it would be."""
+    if options.out is None and not options.estimate:
+        raise ArgumentError("expected -o FILE, where the graph goes, or --estimate")
+    import torch
+
+    model = _saved_module(options.file, options.model)
+    shape = options.shape or _input_size(model, options.file)
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    x = torch.zeros(1, *shape, dtype=dtype)
+    cuts = {"order": options.order, "threshold": options.threshold, "density": options.density}
+    size = deepgraph.estimate(model, x, **cuts)
+    facts: dict[str, Any] = {
+        "order": size.order,
+        "estimate": {k: getattr(size, k) for k in ("nodes", "edges", "bytes")},
+    }
+    text = str(size)
+    if not options.estimate:
+        graph = deepgraph.extract(model, x, max_edges=options.max_edges, **cuts)
+        deepgraph.save(graph, options.out)
+        exact = bool(graph.graph["exact"])
+        facts |= {"graph": str(options.out), "nodes": len(graph), "edges": graph.number_of_edges(), "exact": exact}
+        facts["inexact"] = list(graph.graph.get("inexact", ["a node stands for a module call"]))
+        carries = "carries the function" if exact else f"structure only: {'; '.join(facts['inexact'])}"
+        text = f"{options.out}: {len(graph):,} nodes, {graph.number_of_edges():,} edges, {carries}"
+    if options.json:
+        _print_json(facts)
+    else:
+        _say(text)
+    return 0
+
+
 def _analyse(options: argparse.Namespace) -> int:
     from deepgraph.analysis import analyse
 
@@ -362,6 +414,55 @@ def _saved_graph(path: Path) -> Any:
         raise ArgumentError(f"expected a file saved by deepgraph.save, got {str(path)!r}, which is not a file")
     loaded = deepgraph.load(path)
     return getattr(loaded, "graph", loaded) if not hasattr(loaded, "edge_arrays") else loaded
+
+
+def _saved_module(path: Path, maker: str | None) -> Any:
+    """Return the module in a file of `deepgraph.save`, loaded into a new one from `maker` where one is given."""
+    from torch import nn
+
+    if not path.is_file():
+        raise ArgumentError(f"expected a file saved by deepgraph.save, got {str(path)!r}, which is not a file")
+    loaded = deepgraph.load(path)
+    single = not isinstance(loaded, dict) or not any(isinstance(value, (nn.Module, dict)) for value in loaded.values())
+    if maker is not None:
+        model = _make(maker)
+        names = [] if single else [k for k, value in loaded.items() if isinstance(value, dict)]
+        deepgraph.load(path, into=model if single else dict.fromkeys(names[:1], model))
+        return model
+    modules = [value for value in ([loaded] if single else loaded.values()) if isinstance(value, nn.Module)]
+    if len(modules) != 1:
+        raise ArgumentError(
+            f"expected one module of deepgraph in {str(path)!r}, got {len(modules)}; pass --model MODULE:MAKER, which "
+            "makes the module that the file is loaded into"
+        )
+    return modules[0]
+
+
+def _make(maker: str) -> Any:
+    """Return the module that the function of "module:function" makes."""
+    from torch import nn
+
+    name, colon, function = maker.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        model = getattr(importlib.import_module(name), function)()
+    except (ImportError, AttributeError) as error:
+        raise ArgumentError(f"--model: expected MODULE:MAKER, as in models:make, got {maker!r} ({error})") from error
+    finally:
+        sys.path.remove(os.getcwd())
+    if not isinstance(model, nn.Module) or not colon:
+        raise ArgumentError(f"--model: expected a function that returns an nn.Module, got {type(model).__name__}")
+    return model
+
+
+def _input_size(model: Any, path: Path) -> list[int]:
+    """Return how many inputs a module of deepgraph has; ArgumentError for others."""
+    config = model.config() if hasattr(model, "config") else {}
+    if "size_input" in config:
+        return [int(config["size_input"])]
+    if hasattr(model, "graph"):
+        return [len(model.graph.input_positions())]
+    raise ArgumentError(f"expected --shape, the shape of one input of the {type(model).__name__} in {str(path)!r}")
 
 
 def _say(text: str) -> None:

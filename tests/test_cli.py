@@ -374,3 +374,74 @@ def test_train_keeps_what_there_is_at_ctrl_c(images: Path, tmp_path: Path, monke
     monkeypatch.setattr(dg, "fit", stopped)
     assert run("train", "--data", images, "--out", tmp_path)[0] == 130
     assert (tmp_path / "run.dg").is_file()
+
+
+MAKER = """
+from torch import nn
+
+def make():
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3))
+
+def text():
+    return "no module"
+"""
+
+
+def test_extract_writes_the_graph_of_a_saved_model(tmp_path: Path) -> None:
+    model = dg.MaskedDeepFFN((2, 3), 2, [5], density=0.5, seed=0)
+    dg.save({"model": model, "epoch": 3}, tmp_path / "run.dg")
+    status, text = run("extract", tmp_path / "run.dg", "-o", tmp_path / "graph.dg")
+    graph = dg.load(tmp_path / "graph.dg")
+    assert status == 0
+    assert sorted(graph.edges) == sorted(model.graph.edges)
+    assert f"13 nodes, {graph.number_of_edges()} edges, carries the function" in text
+    status, text = run("extract", tmp_path / "run.dg", "--estimate", "--json", "--order", 1)
+    assert json.loads(text)["estimate"]["edges"] == graph.number_of_edges()
+    dan = dg.MaskedDeepDAN.from_graph(graph)
+    dg.save(dan, tmp_path / "dan.dg")
+    status, text = run("extract", tmp_path / "dan.dg", "-o", tmp_path / "again.dg", "--json")
+    facts = json.loads(text)
+    assert facts["exact"]
+    assert (facts["nodes"], facts["edges"]) == (13, graph.number_of_edges())
+    assert run("analyse", tmp_path / "again.dg", "--json")[0] == 0
+
+
+def test_extract_loads_other_models_into_what_makes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    (tmp_path / "my_models.py").write_text(MAKER)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    import importlib
+
+    model = importlib.import_module("my_models").make()
+    dg.save(model, "alone.dg")
+    dg.save({"epoch": 1, "net": model}, "named.dg")
+    for file in ("alone.dg", "named.dg"):
+        arguments = file, "--model", "my_models:make", "--shape", 1, 4, 4
+        assert run("extract", *arguments, "-o", "graph.dg")[0] == 0
+        graph = dg.load("graph.dg")
+        assert graph.number_of_edges() == 2 * 4 * 9 + 24
+        weight = model[3].weight.detach().numpy()
+        assert sorted(graph.column("weight")[-24:]) == sorted(weight.T.reshape(-1))
+    assert run("extract", *arguments, "--order", 2, "-o", "calls.dg", "--json")[0] == 0
+    assert run("extract", *arguments, "--density", 0.5, "-o", "half.dg")[0] == 0
+    assert torch.is_tensor(next(model.parameters()))
+    for extra, message in (
+        (("alone.dg", "--estimate"), "expected one module of deepgraph in 'alone.dg', got 0; pass --model"),
+        (
+            ("alone.dg", "--estimate", "--model", "my_models:make"),
+            "expected --shape, the shape of one input of the Seq",
+        ),
+        (("alone.dg", "--model", "nowhere:make", "--estimate"), "--model: expected MODULE:MAKER, as in models:make"),
+        (
+            ("alone.dg", "--model", "my_models:text", "--estimate"),
+            "expected a function that returns an nn.Module, got str",
+        ),
+        (("alone.dg",), "expected -o FILE, where the graph goes, or --estimate"),
+        ((*arguments, "-o", "x.dg", "--max-edges", 10), "expected at most max_edges=10 edges"),
+    ):
+        assert run("extract", *extra)[0] == 2
+        assert message in capsys.readouterr().err

@@ -13,8 +13,8 @@ from deepgraph.errors import DtypeError, EditRefusedError, ShapeError, Unsupport
 from deepgraph.graph.arrays import Array
 from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.history import EdgeEdit
-from deepgraph.kernels.operator import Program, direct_graph, graph_operator, register
 from deepgraph.kernels.facts import describe
+from deepgraph.kernels.operator import Program, direct_graph, graph_operator, register
 from deepgraph.kernels.plan import Plan, make_plan
 from deepgraph.kernels.topology import Topology
 from deepgraph.sparse.layer import EdgeLayer

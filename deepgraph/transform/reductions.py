@@ -14,7 +14,7 @@ from deepgraph.transform.operands import Term, owners, sample_shape
 from deepgraph.transform.rules import Call
 from deepgraph.transform.traced import Array
 
-__all__ = ["combine", "reduce_rows"]
+__all__ = ["combine", "products", "reduce_rows"]
 
 _NEUTRAL = {"max": -np.inf, "prod": 1.0}
 
@@ -67,6 +67,20 @@ def combine(call: Call, terms: Sequence[Term], shape: Sequence[int], reduce: Lit
     ]
     rows, values, factors = (torch.stack(parts, dim=1) for parts in zip(*columns, strict=True))
     return _make(call, rows, values, factors, reduce, "unit", shape).view(shape)
+
+
+def products(call: Call, pairs: Tensor) -> Tensor:
+    """Return ids of the products of pairs of activations, int64 of shape (n,).
+
+    Parameters
+    ----------
+    call : Call
+        The operation that is traced.
+    pairs : torch.Tensor, shape (n, 2), int64
+        Ids of the factors.
+    """
+    ones = torch.ones((), dtype=torch.float64).expand(pairs.shape)
+    return _make(call, pairs, ones, ones, "prod", "unit", (len(pairs),))
 
 
 def _make(

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from deepgraph.errors import ShapeError, UnsupportedOperationError
 from deepgraph.transform.collect import Collector
+from deepgraph.transform.couplings import Couplings
 from deepgraph.transform.neurons import fully_connected
 from deepgraph.transform.provenance import CONSTANT, DERIVED, OPAQUE, OTHER_SAMPLE, Provenance, storage_key
 from deepgraph.transform.rules import Call, find_constant_rule, find_rule, unsupported
@@ -64,6 +65,8 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         The module calls that are running, innermost last.
     settings : Settings
         What was asked for.
+    couplings : Couplings, optional
+        Told which channels can only go together.
     """
 
     def __init__(
@@ -73,11 +76,13 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         sandbox: Sandbox,
         stack: Sequence[tuple[str, nn.Module, int]],
         settings: Settings,
+        couplings: Couplings | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.provenance = provenance
         self.collector = collector
         self.settings = settings
+        self.couplings = couplings
         self.input_dependent = False
         self.inexact: dict[str, None] = {}
         self.supports: dict[str, None] = {}
@@ -90,6 +95,11 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def module(self) -> str:
         """Path of the module whose forward is running, "" for the model itself."""
         return self._stack[-1][0] if self._stack else ""
+
+    @property
+    def running(self) -> nn.Module | None:
+        """The module whose forward is running, None outside of modules."""
+        return self._stack[-1][1] if self._stack else None
 
     def where(self) -> str:
         """Return the place for a message: the path and the class of the running module."""
@@ -206,6 +216,8 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.provenance.support.write(tensor, torch.tensor(-1))
         if found is not None:
             found(call)
+        else:
+            self.provenance.use(*tree_leaves(call.arguments))
 
     def mixes(self, call: Call) -> UnsupportedOperationError:
         """Return the error for an operation whose result depends on more than one sample."""
