@@ -132,7 +132,7 @@ def structure_measures() -> list[Measure]:
             BRANDES,
             "share",
             "directed",
-            "O(E) per source and level",
+            "O(E) per source",
             random=True,
         ),
         Measure(

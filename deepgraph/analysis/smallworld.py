@@ -92,8 +92,9 @@ def triangles(graph: Source) -> IntArray:
             closed = (up[start:end] @ up).multiply(up[start:end])  # lowest and highest corner
             total[start:end] += closed.sum(axis=1)
             total += closed.sum(axis=0)
-        for start, end in row_chunks(up @ np.diff(down.indptr)):
-            total += (up[start:end] @ down).multiply(up[start:end]).sum(axis=0)  # middle corner
+        # Not up @ down, which gives the same: hubs have many edges from below and few to above.
+        for start, end in row_chunks(down @ np.diff(up.indptr)):
+            total[start:end] += (down[start:end] @ up).multiply(up[start:end]).sum(axis=1)  # middle corner
         return np.rint(total[rank]).astype(np.int64)
 
     return view.once("triangles", build)
