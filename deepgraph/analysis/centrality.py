@@ -11,7 +11,7 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from deepgraph.analysis.components import largest_component
-from deepgraph.analysis.edges import EdgeArrays, FloatArray, IntArray, arrays_of
+from deepgraph.analysis.edges import EdgeArrays, FloatArray, IntArray, arrays_of, ratio
 from deepgraph.errors import ArgumentError, TooLargeError
 from deepgraph.graph.sampling import as_generator
 
@@ -136,7 +136,7 @@ def _dependencies(view: EdgeArrays, sources: IntArray) -> FloatArray:
     level = np.full(count * size, -1, dtype=np.int32)
     place = np.empty(count * size, dtype=np.int32)
     paths, passed = np.zeros(count * size), np.zeros(count * size)
-    frontiers = [np.arange(count) * size + sources]
+    frontiers: list[IntArray] = [np.arange(count) * size + sources]
     level[frontiers[0]], paths[frontiers[0]] = 0, 1.0
     # Numbers of paths grow exponentially with depth: each level is scaled, and only ratios of neighbours are used.
     scales = [np.ones(count)]
@@ -148,8 +148,8 @@ def _dependencies(view: EdgeArrays, sources: IntArray) -> FloatArray:
             break
         if len(frontiers) == _DEEPEST:
             raise TooLargeError(
-                f"expected shortest paths of fewer than {_DEEPEST:,} edges, got a graph of {view.num_nodes:,} nodes with "
-                "longer ones; measure a part of it"
+                f"expected shortest paths of fewer than {_DEEPEST:,} edges, got a graph of {view.num_nodes:,} nodes "
+                "with longer ones; measure a part of it"
             )
         level[head] = len(frontiers)
         frontier, rank = _distinct(head, place)
@@ -244,10 +244,10 @@ def closeness(graph: Source, sources: int = 256, seed: Seed = None) -> Centralit
     return Centrality(values, error, bound, count, size)
 
 
-def pagerank(graph: Source, damping: float = 0.85, tolerance: float = 1e-10) -> FloatArray:
+def pagerank(graph: Source, damping: float = 0.85, tolerance: float = 1e-10, weight: str | None = None) -> FloatArray:
     """Return the PageRank (N,) of every node along directed edges; the values add up to 1.
 
-    Nodes without outgoing edges hand their rank to all.
+    Nodes without outgoing edges, or with weights of 0 alone, hand their rank to all.
 
     Parameters
     ----------
@@ -255,11 +255,15 @@ def pagerank(graph: Source, damping: float = 0.85, tolerance: float = 1e-10) -> 
         Share of rank that follows edges, in [0, 1).
     tolerance : float
         Largest summed change of the last step, above 0.
+    weight : None, "weight" or "abs"
+        What share of a node's rank an edge takes: equal ones, or by weights, which must not be negative, or magnitudes.
 
     Raises
     ------
     ArgumentError
-        If `damping` or `tolerance` is out of range.
+        If `damping` or `tolerance` is out of range, or a weight is negative.
+    MissingColumnError
+        If the graph has no weights and they are asked for.
 
     References
     ----------
@@ -285,9 +289,13 @@ def pagerank(graph: Source, damping: float = 0.85, tolerance: float = 1e-10) -> 
     if size == 0:
         return np.zeros(0)
     rank = np.full(size, 1.0 / size)
-    sinks, out = view.fan_out == 0, np.maximum(view.fan_out, 1)
+    amounts = view.amounts(weight)
+    out = np.bincount(view.src, weights=amounts, minlength=size)
+    sinks = out == 0
+    share = ratio(amounts, out[view.src], empty=0.0)  # not rank / out, which overflows for tiny weights
+    links = sparse.csr_array((share, (view.dst, view.src)), shape=(size, size))
     while True:
-        handed = view.in_csr @ (rank / out) + rank[sinks].sum() / size
+        handed = links @ rank + rank[sinks].sum() / size
         before, rank = rank, damping * handed + (1.0 - damping) / size
         if np.abs(rank - before).sum() < tolerance:
             return np.asarray(rank / rank.sum(), dtype=np.float64)

@@ -48,14 +48,18 @@ ROWS = {
 
 def build(method: str, seed: int, steps: int) -> tuple[dg.MaskedDeepFFN, torch.optim.Optimizer]:
     """Return a new model and its optimizer; `steps` is the length of the training."""
+    draw = torch.Generator().manual_seed(seed)
     if method == "DEEPR":
         model = dg.MaskedDeepFFN((28, 28), 10, [300, 100], density=[0.01, 0.03, 0.3], bias=False, seed=seed)
-        draw = torch.Generator().manual_seed(seed)
         for values in dg.sparse.edge_values(model):
             edges = values.edge_set
             values.set_values(torch.randn(edges.num_edges, generator=draw) / edges.num_sources**0.5)
         return model, dg.DEEPR(model, lr=0.5, l1=1e-5, seed=seed)
     model = dg.MaskedDeepFFN((28, 28), 10, [300, 100], density=[0.01, 0.109, 1.0], seed=seed)
+    for values in dg.sparse.edge_values(model):
+        edges = values.edge_set
+        bound = (6 / (edges.num_sources + edges.num_targets)) ** 0.5
+        values.set_values(bound * (2 * torch.rand(edges.num_edges, generator=draw) - 1))
     sgd = torch.optim.SGD(model.parameters(), lr=0.2, momentum=0.9, nesterov=True, weight_decay=1e-4)
     schedule = {"every": min(100, max(1, steps // 20)), "until": steps * 50_000 // 120_000, "drop_fraction": 0.3, "decay": "cosine", "seed": seed}
     if method == "static":
@@ -146,7 +150,7 @@ def run(arguments: argparse.Namespace, results: Path) -> None:
     data = load_data(arguments.short, arguments.data)
     done = json.loads(results.read_text()) if results.exists() else {}
     arguments.runs.mkdir(parents=True, exist_ok=True)
-    for seed, method in ((s, m) for s in range(arguments.seeds) for m in METHODS):
+    for seed, method in ((s, m) for s in range(arguments.seeds) for m in arguments.methods):
         name = f"{method} {seed}"
         if name in done:
             continue
@@ -156,7 +160,9 @@ def run(arguments: argparse.Namespace, results: Path) -> None:
             graph, accuracy = train(method, seed, data, epochs)
             dg.save({"graph": graph, "accuracy": accuracy}, file)
         saved = dg.load(file)
-        done[name] = {"accuracy": saved["accuracy"], **measure(saved["graph"], seed)}
+        row = {"accuracy": saved["accuracy"], **measure(saved["graph"], seed)}
+        # Another call may have added runs meanwhile.
+        done = (json.loads(results.read_text()) if results.exists() else {}) | {name: row}
         results.parent.mkdir(parents=True, exist_ok=True)
         write_whole(results, json.dumps(done, indent=1) + "\n")
         print(name, {key: round(value, 3) for key, value in done[name].items()}, flush=True)
@@ -168,6 +174,7 @@ def main() -> int:
     kind.add_argument("--full", action="store_true", help="MNIST, 10 to 20 epochs: minutes a run")
     kind.add_argument("--short", action="store_true", help="the bundled sample, 2 epochs, a promise of nothing")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, help="which to train; several calls may run")
     parser.add_argument("--data", type=Path, default=CACHE / "mnist", help="folder with the four IDX files")
     parser.add_argument("--runs", type=Path, default=CACHE / "runs" / "connectivity", help="where trained graphs are kept")
     arguments = parser.parse_args()
