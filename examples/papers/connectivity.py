@@ -61,7 +61,13 @@ def build(method: str, seed: int, steps: int) -> tuple[dg.MaskedDeepFFN, torch.o
         bound = (6 / (edges.num_sources + edges.num_targets)) ** 0.5
         values.set_values(bound * (2 * torch.rand(edges.num_edges, generator=draw) - 1))
     sgd = torch.optim.SGD(model.parameters(), lr=0.2, momentum=0.9, nesterov=True, weight_decay=1e-4)
-    schedule = {"every": min(100, max(1, steps // 20)), "until": steps * 50_000 // 120_000, "drop_fraction": 0.3, "decay": "cosine", "seed": seed}
+    schedule = {
+        "every": min(100, max(1, steps // 20)),
+        "until": steps * 50_000 // 120_000,
+        "drop_fraction": 0.3,
+        "decay": "cosine",
+        "seed": seed,
+    }
     if method == "static":
         return model, dg.Static(model, sgd)
     return model, dg.SET(model, sgd, by="magnitude", **schedule) if method == "SET" else dg.RigL(model, sgd, **schedule)
@@ -120,10 +126,15 @@ def claims(values: dict[str, dict[str, list[float]]]) -> list[tuple[str, bool]]:
     chain = [("RigL", "DEEPR"), ("DEEPR", "SET"), ("SET", "static")]
     spread = [("RigL", "SET"), ("RigL", "DEEPR"), ("SET", "static"), ("DEEPR", "static")]
     alive = [("SET", "RigL"), ("SET", "DEEPR")]
-    said = [above(row, *pair) for row, pairs in (("sigma_er", chain), ("gini", spread), ("live", alive)) for pair in pairs]
+    said = [
+        above(row, *pair) for row, pairs in (("sigma_er", chain), ("gini", spread), ("live", alive)) for pair in pairs
+    ]
     degree = {method: statistics.mean(values[method]["sigma_degree"]) for method in METHODS}
     low, high = min(degree.values()), max(degree.values())
-    return [*said, (f"sigma against degree-preserving nulls in [.95, 1.15]: {low:.3f} to {high:.3f}", 0.95 <= low <= high <= 1.15)]
+    return [
+        *said,
+        (f"sigma against degree-preserving nulls in [.95, 1.15]: {low:.3f} to {high:.3f}", 0.95 <= low <= high <= 1.15),
+    ]
 
 
 def table(values: dict[str, dict[str, list[float]]]) -> str:
@@ -174,9 +185,13 @@ def main() -> int:
     kind.add_argument("--full", action="store_true", help="MNIST, 10 to 20 epochs: minutes a run")
     kind.add_argument("--short", action="store_true", help="the bundled sample, 2 epochs, a promise of nothing")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, help="which to train; several calls may run")
+    parser.add_argument(
+        "--methods", nargs="+", choices=METHODS, default=METHODS, help="which to train; several calls may run"
+    )
     parser.add_argument("--data", type=Path, default=CACHE / "mnist", help="folder with the four IDX files")
-    parser.add_argument("--runs", type=Path, default=CACHE / "runs" / "connectivity", help="where trained graphs are kept")
+    parser.add_argument(
+        "--runs", type=Path, default=CACHE / "runs" / "connectivity", help="where trained graphs are kept"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     results = arguments.runs / "short.json" if arguments.short else RESULTS
