@@ -140,7 +140,7 @@ def claims(values: dict[str, dict[str, list[float]]]) -> list[tuple[str, bool]]:
 def table(values: dict[str, dict[str, list[float]]]) -> str:
     """Return mean and standard deviation over seeds as a Markdown table."""
     count = min(len(values[method]["live"]) for method in METHODS)
-    lines = ["| mean (standard deviation) of {} seeds | ".format(count) + " | ".join(METHODS) + " |"]
+    lines = [f"| mean (standard deviation) of {count} seeds | " + " | ".join(METHODS) + " |"]
     lines.append("|---" * (len(METHODS) + 1) + "|")
     for row, text in ROWS.items():
         cells = [values[method][row] for method in METHODS]
