@@ -174,12 +174,15 @@ def _small_worlds() -> list[Measure]:
     found = "Modularity of the partition that Louvain finds."
 
     def against(name: str, versus: Literal["er", "degree"], nulls: str) -> Measure:
-        return _undirected(name, _sigma, sigma.format(nulls), HUMPHRIES, "ratio", versus=versus, needs=made_of)
+        cost = "O(E^1.5) and O(E) per source, for every null"
+        return _undirected(
+            name, _sigma, sigma.format(nulls), HUMPHRIES, "ratio", versus=versus, needs=made_of, cost=cost
+        )
 
     return [
         against("sigma_er", "er", "Erdos-Renyi"),
         against("sigma_degree", "degree", "degree-preserving"),
-        _undirected("modularity", _modularity, found, BLONDEL, "share", thin=True, random=True),
+        _undirected("modularity", _modularity, found, BLONDEL, "share", cost="O(E) per pass", thin=True, random=True),
     ]
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["draw_difference", "side_by_side"]
 
 _COLORS = (PALE, SERIES[1], SERIES[0])  # in both, only in the first, only in the second
+_SOLID, _DASHED = (0.0, ()), (0.0, (3.0, 1.4))
 _MOST_ROWS = 24  # stage pairs that are bars of their own
 
 
@@ -169,7 +170,7 @@ def _draw_lines(
     said = ("in both", f"only {names[0]}", f"only {names[1]}")
     for number, (label, color) in enumerate(zip(said, _COLORS, strict=True)):
         chosen = np.flatnonzero(kind == number)
-        width, dashes = (0.6, "solid") if number == 0 else (1.1, (0, (3.0, 1.4)) if number == 1 else "solid")
+        width, dashes = (0.6 if number == 0 else 1.1), (_DASHED if number == 1 else _SOLID)
         entries.append(Line2D([], [], color=color, linewidth=1.6, linestyle=dashes, label=label))
         if not chosen.size:
             continue

@@ -1,0 +1,45 @@
+"""The page on analysis says what the catalogue says, and shows the table that its command prints."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from deepgraph.analysis import MEASURES, PAIR_MEASURES, STAGE_MEASURES, Measure
+
+ROOT = Path(__file__).parent.parent.parent
+PAGE = (ROOT / "docs" / "analysis.md").read_text(encoding="utf-8")
+SCRIPT = ROOT / "examples" / "papers" / "connectivity.py"
+
+
+def plain(text: str) -> str:
+    """Return the text as Markdown shows it literally."""
+    for mark in "|_^":
+        text = text.replace(mark, "\\" + mark)
+    return text
+
+
+def row(measure: Measure) -> str:
+    """Return the row of the page for one measure."""
+    needs = " Needs nulls." if measure.versus else ""
+    source = f" ({measure.reference})" if measure.reference else ""
+    cells = [f"`{measure.name}`", measure.unit, measure.directed, plain(measure.definition) + needs + source]
+    return "| " + " | ".join([*cells, plain(measure.cost)]).replace("|  |", "| |") + " |"
+
+
+@pytest.mark.parametrize("measure", [*MEASURES.values(), *STAGE_MEASURES.values(), *PAIR_MEASURES.values()])
+def test_every_measure_has_its_row(measure):
+    assert row(measure).replace("  ", " ") in PAGE.replace("  ", " ")
+
+
+def test_the_table_of_trained_networks_is_that_of_its_command():
+    spec = importlib.util.spec_from_file_location("connectivity", SCRIPT)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    found = script.by_method(json.loads(script.RESULTS.read_text()))
+    shown = PAGE.split("<!-- table -->")[1].split("<!-- end -->")[0].strip()
+    assert shown == script.table(found)
+    assert all(met for _, met in script.claims(found))
