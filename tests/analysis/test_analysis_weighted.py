@@ -156,3 +156,29 @@ def test_weights_that_are_missing_or_misnamed_are_refused(measure):
         measure(bare, weight="abs")
     with pytest.raises(ArgumentError, match='weight must be None, "weight" or "abs", got \'size\''):
         measure(bare, weight="size")
+
+
+def test_rows_of_stages_and_pairs_of_a_hand_made_graph():
+    src, dst = [0, 0, 1, 1, 2], [2, 3, 2, 3, 4]  # a full square, then one edge; 3 leads nowhere
+    graph = dg.CachedLayeredGraph.from_arrays(src, dst, num_nodes=5, weight=[1.0, -2.0, 3.0, 0.0, -4.0])
+    graph.set_node_column("stage", np.array([0, 0, 1, 1, 2], np.int32))
+    graph.set_node_column("role", np.array(["input", "input", "hidden", "hidden", "output"]))
+    report = dg.analyse(graph, seed=0, progress=False)
+    first, middle, last = report.stages
+    assert (first["units"], first["live"], first["dead"], first["live_share"]) == (2, 2, 0, 1.0)
+    assert (middle["units"], middle["live"], middle["dead"], middle["live_share"]) == (2, 1, 1, 0.5)
+    assert (middle["mean_fan_in"], middle["sd_fan_in"], middle["max_fan_in"], middle["gini_fan_in"]) == (2, 0, 2, 0)
+    assert (middle["mean_fan_out"], middle["sd_fan_out"], middle["max_fan_out"]) == (0.5, 0.5, 1)
+    assert (middle["mean_strength"], middle["positive_share"]) == (3.0, pytest.approx(2 / 3))
+    assert (last["mean_strength"], last["positive_share"]) == (4.0, 0.0)
+    square, single = report.stage_pairs
+    assert (square["edges"], square["density"], square["butterflies"], square["bipartite_clustering"]) == (4, 1, 1, 1)
+    assert (square["effective_edges"], square["effective_density"]) == (2, 0.5)
+    assert (square["spectral_gap"], square["ramanujan_gap"]) == (pytest.approx(2.0), pytest.approx(2.0))
+    assert (single["edges"], single["density"], single["effective_edges"]) == (1, 0.5, 1)
+    assert math.isnan(single["spectral_gap"])
+    assert report["mean_strength_in"].value == pytest.approx(10 / 3)
+    assert (report["live_units"].value, report["dead_neurons"].value) == (1, 1)
+    assert (report["effective_edges"].value, report["effective_density"].value) == (3, 0.5)
+    assert (report["parameters"].value, report["flops"].value) == (8, 10)
+    assert report["rich_club"].value == pytest.approx(4 / 6)  # 0, 1, 2 and, by a tie, 3
