@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,3 +45,17 @@ def test_the_table_of_trained_networks_is_that_of_its_command():
     shown = PAGE.split("<!-- table -->")[1].split("<!-- end -->")[0].strip()
     assert shown == script.table(found)
     assert all(met is not False for _, met in script.claims(found))
+
+
+@pytest.mark.slow
+def test_the_experiment_runs_on_the_bundled_sample_and_is_not_repeated(tmp_path):
+    command = [sys.executable, str(SCRIPT), "--short", "--seeds", "1", "--runs", str(tmp_path)]
+    first = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "| live share of hidden units | " in first.stdout
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.pt")}
+    assert len(written) == 4
+    again = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.pt")} == written
+    assert again.stdout.splitlines() == [
+        line for line in first.stdout.splitlines() if line[0] in "|s" and "{" not in line
+    ]
