@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,10 @@ from deepgraph.errors import ArgumentError, DeepGraphError
 __all__ = ["main"]
 
 REWIRERS = {"static": "Static", "set": "SET", "rigl": "RigL", "snfs": "SNFS", "deepr": "DEEPR", "cht": "CHT"}
+
+
+_FILE = "a graph, model or run of deepgraph.save, or a .graphml, .json, .edgelist, .txt or .safetensors file"
+_PICTURES = ("layers", "blocks", "spy", "degrees", "inputs", "history", "lifetimes", "report")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -151,9 +156,15 @@ def _add_extract(commands: Any) -> None:
 
 
 def _add_analyse(commands: Any) -> None:
-    analyse = _command(commands, "analyse", _analyse, "print the report on a graph saved by deepgraph.save")
-    analyse.add_argument("file", type=Path, help="a saved graph or module")
+    analyse = _command(commands, "analyse", _analyse, "print the report on the graph in a file")
+    analyse.add_argument("file", type=Path, help=_FILE)
     analyse.add_argument("--nulls", type=_integer(0), default=0, metavar="N", help="random graphs of each null model")
+    analyse.add_argument(
+        "--measures", nargs="+", metavar="NAME", help="only these, such as gini_fan_in sigma_er (default all)"
+    )
+    analyse.add_argument(
+        "--workers", type=_integer(0), default=0, metavar="N", help="processes for the random graphs (default none)"
+    )
     analyse.add_argument(
         "--seed", type=_integer(0), default=0, metavar="N", help="of samples and random graphs (default 0)"
     )
@@ -161,8 +172,9 @@ def _add_analyse(commands: Any) -> None:
 
 
 def _add_draw(commands: Any) -> None:
-    draw = _command(commands, "draw", _draw, "draw a graph saved by deepgraph.save")
-    draw.add_argument("file", type=Path, help="a saved graph or module")
+    draw = _command(commands, "draw", _draw, "draw the graph in a file")
+    draw.add_argument("file", type=Path, help=_FILE)
+    draw.add_argument("--kind", choices=_PICTURES, default="layers", help="what is drawn (default layers)")
     draw.add_argument("-o", "--out", type=Path, required=True, metavar="PNG", help="the picture, .png, .pdf or .svg")
     draw.add_argument("--json", action="store_true", help="print path, nodes and edges as JSON and nothing else")
 
@@ -364,7 +376,9 @@ def _extract(options: argparse.Namespace) -> int:
 def _analyse(options: argparse.Namespace) -> int:
     from deepgraph.analysis import analyse
 
-    report = analyse(_saved_graph(options.file), options.nulls, options.seed, progress=sys.stderr.isatty())
+    bar = sys.stderr.isatty()
+    graph = _saved_graph(options.file)
+    report = analyse(graph, options.nulls, options.seed, options.measures, progress=bar, workers=options.workers)
     _say(report.to_json() if options.json else str(report))
     return 0
 
@@ -373,16 +387,39 @@ def _draw(options: argparse.Namespace) -> int:
     if options.out.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise ArgumentError(f"-o: expected a file that ends in .png, .pdf or .svg, got {str(options.out)!r}")
     graph = _saved_graph(options.file)
-    from deepgraph.demo.pictures import save_picture
-    from deepgraph.plotting import draw
-
-    path = save_picture(options.out, (9.0, 5.2), lambda ax: draw(graph, ax))
-    facts = {"picture": str(path), "nodes": len(graph), "edges": graph.number_of_edges()}
+    path = _picture(graph, options.kind, options.out)
+    facts = {"picture": str(path), "kind": options.kind, "nodes": len(graph), "edges": graph.number_of_edges()}
     if options.json:
         _print_json(facts)
     else:
         _say(f"{path}: {facts['nodes']:,} nodes, {facts['edges']:,} edges")
     return 0
+
+
+def _picture(graph: Any, kind: str, path: Path) -> Path:
+    """Return `path` after a picture of one kind was saved there."""
+    from deepgraph import plotting
+    from deepgraph.demo.pictures import save_figure, save_picture
+
+    if kind == "report":
+        return save_figure(path, (9.0, 9.5), lambda figure: plotting.report_figure(graph, figure=figure))
+    paint: dict[str, Any] = {
+        "layers": plotting.draw,
+        "blocks": lambda graph, ax: plotting.draw(graph, ax, layout="blocks"),
+        "spy": plotting.spy,
+        "degrees": plotting.degree_distribution,
+        "inputs": lambda graph, ax: plotting.input_heatmap(graph, _pixels(len(graph.input_positions())), ax=ax),
+        "history": plotting.edit_history,
+        "lifetimes": plotting.edge_lifetimes,
+    }
+    size = (9.0, 5.2) if kind in ("layers", "blocks") else (6.4, 5.2)
+    return save_picture(path, size, lambda ax: paint[kind](graph, ax))
+
+
+def _pixels(inputs: int) -> tuple[int, int]:
+    """Return the shape of the picture that so many inputs are: a square where they are one, else a row."""
+    side = math.isqrt(inputs)
+    return (side, side) if side * side == inputs else (1, inputs)
 
 
 # -- files and output --------------------------------------------------------------------------------------------------
@@ -409,11 +446,26 @@ def _writable_folder(folder: Path) -> Path:
 
 
 def _saved_graph(path: Path) -> Any:
-    """Return the graph in a file of `deepgraph.save`; ArgumentError if there is no file."""
+    """Return the graph in a file; ArgumentError if there is no file, or no graph in it, or more than one."""
     if not path.is_file():
         raise ArgumentError(f"expected a file saved by deepgraph.save, got {str(path)!r}, which is not a file")
+    if path.suffix.lower() in (".graphml", ".json", ".edgelist", ".txt", ".safetensors"):
+        return deepgraph.CachedLayeredGraph.load(path)
     loaded = deepgraph.load(path)
-    return getattr(loaded, "graph", loaded) if not hasattr(loaded, "edge_arrays") else loaded
+    parts = loaded if isinstance(loaded, dict) else {"": loaded}
+    graphs = {
+        name: part if hasattr(part, "edge_arrays") else getattr(part, "graph", None) for name, part in parts.items()
+    }
+    found = {name: graph for name, graph in graphs.items() if hasattr(graph, "edge_arrays")}
+    if len(found) != 1:
+        held = ", ".join(
+            f"{name}: {type(part).__name__}" if name else type(part).__name__ for name, part in parts.items()
+        )
+        raise ArgumentError(
+            f"{path}: expected a file with one graph, or one model with a graph, got {len(found)} ({held}); "
+            "save the one to look at with deepgraph.save(model.graph, path)"
+        )
+    return next(iter(found.values()))
 
 
 def _saved_module(path: Path, maker: str | None) -> Any:

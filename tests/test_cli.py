@@ -190,6 +190,11 @@ def test_a_folder_of_idx_files_is_read(tmp_path: Path, monkeypatch: pytest.Monke
         (["benchmark", "--threads", "0"], "--threads: expected a whole number from 1 on, got '0'"),
         (["analyse", "missing.dg"], "expected a file saved by deepgraph.save, got 'missing.dg', which is not a file"),
         (["analyse", "file"], "file"),
+        (["analyse", "state.dg"], "expected a file with one graph, or one model with a graph, got 0 (step: int)"),
+        (["analyse", "graph.dg", "--measures", "gini"], "unknown measure 'gini': did you mean"),
+        (["analyse", "graph.dg", "--nulls", "-1"], "--nulls: expected a whole number from 0 on, got '-1'"),
+        (["analyse", "broken.graphml"], "broken.graphml"),
+        (["draw", "graph.dg", "-o", "a.png", "--kind", "cake"], "argument --kind: invalid choice: 'cake'"),
         (["draw", "file", "-o", "a.txt"], "-o: expected a file that ends in .png, .pdf or .svg, got 'a.txt'"),
         (["draw", "file"], "the following arguments are required: -o/--out"),
     ],
@@ -203,6 +208,9 @@ def test_bad_arguments_are_one_line_and_status_2(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_bytes(b"not a graph")
+    (tmp_path / "broken.graphml").write_text("<graphml>")
+    dg.save({"step": 3}, tmp_path / "state.dg")
+    dg.save(dg.priors.random_layered([3, 3], 0.5, seed=0), tmp_path / "graph.dg")
     try:
         status = main(arguments)
     except SystemExit as stop:
@@ -300,6 +308,34 @@ def test_draw_writes_a_picture(saved: Path, tmp_path: Path) -> None:
     status, printed = run("draw", saved, "-o", tmp_path / "a.svg", "--json")
     assert json.loads(printed)["nodes"] == 13
     assert "<svg" in (tmp_path / "a.svg").read_text()
+
+
+def test_analyse_takes_measures_by_name(saved: Path) -> None:
+    status, printed = run("analyse", saved, "--measures", "edges", "gini_fan_in", "--json")
+    content = json.loads(printed)
+    assert (status, list(content["measures"])) == (0, ["edges", "gini_fan_in"])
+    assert content["measures"]["edges"]["value"] == 21
+
+
+@pytest.mark.parametrize("name", ["a.graphml", "a.json", "a.edgelist", "run.dg"])
+def test_analyse_reads_other_formats_and_runs(tmp_path: Path, name: str) -> None:
+    model = dg.MaskedDeepFFN(4, 2, [3], density=0.5, seed=0)
+    if name == "run.dg":
+        dg.save({"model": model, "step": 3}, tmp_path / name)
+    else:
+        model.graph.copy().save(tmp_path / name)
+    status, printed = run("analyse", tmp_path / name, "--measures", "edges", "--json")
+    assert (status, json.loads(printed)["measures"]["edges"]["value"]) == (0, model.num_edges)
+
+
+@pytest.mark.parametrize("kind", ["layers", "blocks", "spy", "degrees", "inputs", "history", "lifetimes", "report"])
+def test_draw_draws_every_kind(tmp_path: Path, kind: str) -> None:
+    graph = dg.priors.random_layered([9, 6, 3], 0.5, seed=0)
+    graph.edit(drop=([graph.edge_arrays()[0][0]], [graph.edge_arrays()[1][0]]), step=1)
+    dg.save(graph, tmp_path / "graph.dg")
+    status, printed = run("draw", tmp_path / "graph.dg", "-o", tmp_path / "a.png", "--kind", kind, "--json")
+    assert (status, json.loads(printed)["kind"]) == (0, kind)
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_draw_takes_a_saved_module(tmp_path: Path) -> None:
