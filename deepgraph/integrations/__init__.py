@@ -1,0 +1,1 @@
+"""Other libraries' training loops: one module each, imported on use."""
