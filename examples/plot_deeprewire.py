@@ -3,8 +3,8 @@ Soft deep rewiring of a plain network
 =====================================
 
 A network of PyTorch, converted with DeepRewire's names, keeps learning while soft-DEEPR switches off most connections;
-converted back it has its own keys again and computes the same. After Bellec, Kappel, Maass & Legenstein, "Deep rewiring:
-training very sparse deep networks", ICLR 2018.
+converted back it has its own keys again and computes the same. After Bellec, Kappel, Maass & Legenstein, "Deep
+rewiring: training very sparse deep networks", ICLR 2018.
 """
 
 import matplotlib.pyplot as plt

@@ -1,10 +1,10 @@
-"""A randomly wired convolutional network: the nodes of a Watts-Strogatz graph are convolutions that add up their inputs.
+"""A randomly wired convolutional network: nodes of a small-world graph are convolutions that add up their inputs.
 
     python examples/rand_wire.py [--data-path ~/.cache/deepgraph/fashion-mnist] [--epochs 3]
 
 After Xie, Kirillov, Girshick & He, "Exploring Randomly Wired Neural Networks for Image Recognition", ICCV 2019: each
 node sums its inputs with learned positive weights, then ReLU, a separable 3 x 3 convolution, batch normalisation. Here
-it is one stage for small images and not their four. Data: CIFAR-10 or IDX files in --data-path, else the bundled sample.
+it is one stage for small images, not their four. Data: CIFAR-10 or IDX files in --data-path, or the bundled sample.
 """
 
 from __future__ import annotations

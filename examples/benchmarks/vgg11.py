@@ -1,6 +1,6 @@
 """VGG11 with a dense, COO or CSR classifier: memory idle and in use, time and accuracy, at several densities.
 
-    python examples/benchmarks/vgg11.py [--width 0.25] [--densities 0.5 0.1 0.02] [--data-path ~/.cache/deepgraph/cifar10]
+    python examples/benchmarks/vgg11.py [--width 0.25] [--densities 0.5 0.1 0.02] [--data-path FOLDER]
 
 The network (with batch normalisation, as those for CIFAR-10 have it) is trained dense for some epochs. For each density
 the smallest weights of its three Linear layers are zeroed, and one copy in COO and one in CSR format is trained for an
