@@ -39,6 +39,11 @@ def network(name: str, shape: tuple[int, ...], classes: int) -> nn.Sequential:
     parts.append(nn.Flatten())
     for k in range(3):
         parts += [nn.Linear(sizes[k], sizes[k + 1])] + [nn.ReLU()] * (k < 2)
+    for part in parts:
+        if isinstance(part, (nn.Conv2d, nn.Linear)):
+            # These weights stay: drawn as torch does, for training, signals would die out on their way.
+            nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
+            nn.init.zeros_(part.bias)
     return nn.Sequential(*parts)
 
 

@@ -244,8 +244,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data-path", type=Path, default=Path("~/.cache/deepgraph/cifar10"))
     parser.add_argument("--json", type=Path, help="write the rows there, too")
+    parser.add_argument("--quick", action="store_true", help="a very narrow network, 200 images, one density")
     parser.add_argument("--measure", nargs=2, metavar=("FOLDER", "STORAGE"), help=argparse.SUPPRESS)
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    if args.quick:
+        args.width, args.epochs, args.samples, args.test_samples, args.rounds = 1 / 16, 1, 200, 100, 2
+        args.densities = args.densities[:1]
+    return args
 
 
 def main() -> None:
