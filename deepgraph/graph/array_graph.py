@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import hashlib
 import os
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -421,8 +421,8 @@ class ArrayGraph(LayeredGraph, abc.ABC):
 
         return exchange.from_pyg(data)
 
-    def to_pyg(self, weight: str | None = "weight") -> Any:
-        """Return a PyTorch Geometric `Data`; MissingDependencyError if that is not installed."""
+    def to_pyg(self, weight: str | None = "weight", make: Callable[..., Any] | None = None) -> Any:
+        """Return a PyTorch Geometric `Data`, or what `make` makes of its parts; see `deepgraph.graph.exchange`."""
         from deepgraph.graph import exchange
 
-        return exchange.to_pyg(self, weight)
+        return exchange.to_pyg(self, weight, make)
