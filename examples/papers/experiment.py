@@ -46,10 +46,10 @@ class Target:
     published : float or None
         None: reported only.
     tolerance : float
-        The mean over seeds may be off by so much; for "at least" below only.
-    kind : {"near", "at least", "above"}
+        The mean over seeds may be off by so much; for "at least" below only, for "at most" above only.
+    kind : {"near", "at least", "at most", "above"}
         "above": the mean difference to the case `minus`, seed by seed, is at least `published` (default: above 0) and
-        its 95 % interval lies above 0.
+        its 95 % interval lies above 0; open with fewer than 5 seeds.
     minus : str
     why : str
         Why it is missed, where it is.
@@ -90,10 +90,14 @@ class Target:
             half = stats.t.ppf(0.975, n - 1) * numbers.std(ddof=1) / math.sqrt(n) if n > 1 else math.inf
             row["interval"] = [mean - half, mean + half]
             met = mean >= (self.published or 0.0) and mean - half > 0
+            if n < 5:
+                return row | {"verdict": "open"}
         elif self.published is None:
             return row | {"verdict": "reported"}
         elif self.kind == "at least":
             met = mean >= self.published - self.tolerance
+        elif self.kind == "at most":
+            met = mean <= self.published + self.tolerance
         else:
             met = abs(mean - self.published) <= self.tolerance
         return row | {"verdict": "met" if met else "missed"}
@@ -173,7 +177,7 @@ class Results:
         }
         content = {
             "name": one.name, "title": one.title, "source": one.source,
-            "command": f"python examples/papers/{Path(sys.modules[one.run.__module__].__file__ or '').name} --full",
+            "command": f"python examples/papers/{Path(one.run.__code__.co_filename).name} --full",
             "versions": {"python": platform.python_version()} | {n: version(n) for n in ("torch", "numpy", "numba")},
             "targets": [target.judged(runs) for target in one.targets],
             "cases": cases,

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 import deepgraph as dg
 from deepgraph.dataset import fashion_mnist_sample, read_idx_folder
+from deepgraph.sparse.values import edge_values
 
 Step = Callable[[Tensor, Tensor], object]
 
@@ -42,14 +43,17 @@ def read_images(folder: Path, name: str, *, normalised: bool = False) -> Data:
     """Return MNIST or Fashion-MNIST from `folder/name`, in [0, 1] or with mean 0 and deviation 1 over the training set.
 
     Where the folder is missing, the sample of Fashion-MNIST that comes with the package takes its place: enough for the
-    short forms, which then leave out what only the real data can show.
+    short forms, which then leave out what only the real data can show. The name "" asks for that sample.
     """
-    path = folder / name
-    split = read_idx_folder(path, name=name) if path.is_dir() else fashion_mnist_sample()
+    path, known = folder / name, bool(name) and (folder / name).is_dir()
+    split = read_idx_folder(path, name=name) if known else fashion_mnist_sample()
     x, y, x_test, y_test = split.tensors()
-    mean, deviation = (x.mean(), x.std()) if normalised else (torch.tensor(0.0), torch.tensor(1.0))
-    x, x_test = ((images.flatten(1) - mean) / deviation for images in (x, x_test))
-    return Data(x, y, x_test, y_test, name if path.is_dir() else split.name)
+    x, x_test = x.flatten(1), x_test.flatten(1)
+    if normalised:
+        mean, deviation = x.mean(), x.std()
+        for images in (x, x_test):
+            images.sub_(mean).div_(deviation)
+    return Data(x, y, x_test, y_test, name if known else split.name)
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -87,9 +91,10 @@ def train(
     rate: Callable[[int], float],
     each: Callable[[int], None] | None = None,
     batches: Callable[[Tensor], Tensor] | None = None,
+    tested: int = 1,
     label: str = "",
 ) -> list[float]:
-    """Train and return the test accuracy in percent after each epoch.
+    """Train and return the test accuracy in percent after every `tested` epochs; the last entry is that of the end.
 
     Parameters
     ----------
@@ -104,18 +109,19 @@ def train(
     """
     order, curve, count = seeded(seed), [], 0
     with tqdm(total=epochs * math.ceil(len(data.y) / batch), desc=label, leave=False, disable=None) as bar:
-        for _ in range(epochs):
+        for epoch in range(1, epochs + 1):
             for rows in torch.randperm(len(data.y), generator=order).split(batch):
                 lr = rate(count)
                 for group in optimizer.param_groups:
                     group["lr"] = lr
-                step(data.x[rows] if batches is None else batches(rows), data.y[rows])
+                step(data.x.index_select(0, rows) if batches is None else batches(rows), data.y[rows])
                 count += 1
                 if each is not None:
                     each(count)
             bar.update(math.ceil(len(data.y) / batch))
-            curve.append(evaluate(model, data.x_test, data.y_test))
-            bar.set_postfix_str(f"{curve[-1]:.2f} %")
+            if epoch % tested == 0 or epoch == epochs:
+                curve.append(evaluate(model, data.x_test, data.y_test))
+                bar.set_postfix_str(f"{curve[-1]:.2f} %")
     return curve
 
 
@@ -127,6 +133,15 @@ def sgd(model: nn.Module, *, momentum: float = 0.9, nesterov: bool = True, decay
         {"params": [p for p in model.parameters() if id(p) in apart], "weight_decay": 0.0},
     ]
     return dg.SGD([group for group in groups if group["params"]], lr=0.1, momentum=momentum, nesterov=nesterov)
+
+
+def start_as_dense(model: nn.Module, seed: int) -> None:
+    """Draw weights by Xavier's rule for dense layers, U(-a, a) with a^2 = 6 / (n_in + n_out), as TensorFlow does."""
+    draw = seeded(seed)
+    for values in edge_values(model):
+        edges = values.edge_set
+        bound = math.sqrt(6 / (edges.num_sources + edges.num_targets))
+        values.set_values((torch.rand(edges.num_edges, generator=draw) * 2 - 1) * bound)
 
 
 def digest(model: nn.Module) -> str:

@@ -1,7 +1,7 @@
 """R1: RigL, SET and static training of LeNet 300-100 on MNIST at 99 % / 89 % / 0 % sparsity (Evci et al. 2020, table 2).
 
 784-300-100-10, batch 100, 200 epochs, SGD with Nesterov momentum 0.9, learning rate 0.2 divided by 3 at epochs 75 and
-95, L2 1e-4 on weights, inputs in [0, 1]; edits every 100 steps up to step 50,000, drop share 0.3 falling along a cosine.
+95, L2 1e-4 on weights, inputs in [0, 1], weights drawn as for the dense network; edits every 100 steps up to step 50,000, drop share 0.3 falling along a cosine.
 The short form trains 20 epochs with everything scaled.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import networkx as nx
 from experiment import Experiment, Run, Target, main
-from loop import Data, digest, num_edges, read_images, sgd, steps_down, train
+from loop import Data, digest, num_edges, read_images, sgd, start_as_dense, steps_down, train
 
 import deepgraph as dg
 from deepgraph.analysis.cost import network_cost
@@ -79,11 +79,13 @@ def run(settings: dict[str, Any], seed: int, data: Data) -> Run:
     epochs, method = settings["epochs"], settings["method"]
     per_epoch = len(data.y) // 100
     until = round(50_000 * epochs * per_epoch / 120_000) // 100 * 100 if per_epoch >= 100 else epochs * per_epoch
-    model = dg.MaskedDeepFFN(784, 10, [300, 100], density=DENSITIES, init=settings["init"], storage="csr", seed=seed)
+    model = dg.MaskedDeepFFN(784, 10, [300, 100], density=DENSITIES, storage="csr", seed=seed)
+    start_as_dense(model, seed)
     optimizer = optimizer_of(method, model, sgd(model, decay=1e-4, biases=False), until, seed)
     step = dg.train_step(model, "cross_entropy", optimizer)
     rate = steps_down(0.2, 1 / 3, *(share * epochs * per_epoch for share in (75 / 200, 95 / 200)))
-    curve = train(model, step, optimizer, data, epochs=epochs, batch=100, seed=seed, rate=rate, label=f"r1 {method}")
+    curve = train(model, step, optimizer, data, epochs=epochs, batch=100, seed=seed, rate=rate,
+                  tested=5, label=f"r1 {method}")  # fmt: skip
     found = {"accuracy": curve[-1], "error": 100 - curve[-1], "curve": curve, "edges": num_edges(model)}
     if method == "rigl":
         found |= {"updates": len({row[0] for row in optimizer.churn}), "churn_matches": churn_matches(optimizer, until)}
@@ -120,8 +122,8 @@ EXPERIMENT = Experiment(
     name="r1",
     title="RigL, SET and static LeNet 300-100 on MNIST, 99 % / 89 % / 0 % sparse",
     source="Evci et al. 2020, arXiv 1911.11134, table 2",
-    cases={method: {"method": method, "epochs": 200, "init": "fan_in"} for method in METHODS},
-    short={method: {"method": method, "epochs": 20, "init": "fan_in"} for method in METHODS},
+    cases={method: {"method": method, "epochs": 200} for method in METHODS},
+    short={method: {"method": method, "epochs": 20} for method in METHODS},
     run=run,
     data=partial(read_images, name="mnist"),
     needs="mnist",
