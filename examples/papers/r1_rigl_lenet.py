@@ -49,7 +49,7 @@ def optimizer_of(method: str, model, wrapped, until: int, seed: int):
 def churn_matches(optimizer: CountedRigL, until: int) -> bool:
     """Return whether every update took int(0.15 (1 + cos(pi t / T)) E) edges from each layer, no more and no less."""
     wanted = [
-        (step, edges, [int(0.15 * (1 + math.cos(math.pi * step / until)) * e) for e in edges])
+        (step, edges, [int(0.15 * (1 + math.cos(math.pi * (step / until))) * e) for e in edges])
         for step, edges, _ in optimizer.churn
     ]
     times = sorted({step for step, _, _ in optimizer.churn})
