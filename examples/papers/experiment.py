@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +178,7 @@ class Results:
         content = {
             "name": one.name, "title": one.title, "source": one.source,
             "command": f"python examples/papers/{Path(one.run.__code__.co_filename).name} --full",
-            "versions": {"python": platform.python_version()} | {n: version(n) for n in ("torch", "numpy", "numba")},
+            "versions": versions(),
             "targets": [target.judged(runs) for target in one.targets],
             "cases": cases,
         }  # fmt: skip
@@ -188,8 +188,20 @@ class Results:
         partial.replace(self.path)
 
 
+def versions() -> dict[str, str | None]:
+    """Return the versions of what computes; None for a package that is missing."""
+
+    def of(name: str) -> str | None:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            return None
+
+    return {"python": platform.python_version()} | {name: of(name) for name in ("torch", "numpy", "numba")}
+
+
 def to_json(content: Any) -> str:
-    """Return indented JSON in which lists of numbers stay on one line."""
+    """Return indented JSON in which lists of numbers stay on one line, with 6 decimals."""
 
     def lines(value: Any, indent: str) -> str:
         inner = indent + " "
@@ -198,7 +210,12 @@ def to_json(content: Any) -> str:
             return "{\n" + ",\n".join(rows) + f"\n{indent}}}"
         if isinstance(value, list) and any(isinstance(entry, dict) for entry in value):
             return "[\n" + ",\n".join(inner + lines(entry, inner) for entry in value) + f"\n{indent}]"
-        return json.dumps(value)
+        return json.dumps(rounded(value))
+
+    def rounded(value: Any) -> Any:
+        if isinstance(value, list):
+            return [rounded(entry) for entry in value]
+        return round(value, 6) if isinstance(value, float) else value
 
     return lines(json.loads(json.dumps(content, default=float)), "")
 
@@ -211,8 +228,8 @@ def main(experiment: Experiment) -> None:
     real = not experiment.needs or data.name == experiment.needs
     if options.full and not real:
         sys.exit(
-            f"{experiment.title}: expected {experiment.needs} in {options.data / experiment.needs}, found no such folder; "
-            f"put {IDX if experiment.needs != 'cifar10' else 'cifar10.npz (x_train, y_train, x_test, y_test)'} there, "
+            f"{experiment.title}: expected {experiment.needs} in {options.data / experiment.needs}, found no such "
+            f"folder; put {IDX if experiment.needs != 'cifar10' else 'cifar10.npz (x_train, y_train, x_test, y_test)'} there, "
             "or name another folder with --data"
         )
     status = _full(experiment, options, data) if options.full else _short(experiment, options, data, real)
@@ -267,7 +284,9 @@ def _timed(experiment: Experiment, settings: dict[str, Any], seed: int, data: An
 def summary(run: Run) -> str:
     """Return the single numbers of a run as text."""
     kept = {key: entry for key, entry in run.items() if not isinstance(entry, (list, dict))}
-    return ", ".join(f"{key} {entry:.4g}" if isinstance(entry, float) else f"{key} {entry}" for key, entry in kept.items())
+    return ", ".join(
+        f"{key} {entry:.4g}" if isinstance(entry, float) else f"{key} {entry}" for key, entry in kept.items()
+    )
 
 
 def describe(row: dict[str, Any]) -> str:
@@ -280,5 +299,3 @@ def describe(row: dict[str, Any]) -> str:
     if row["published"] is not None:
         text += f" (wanted {row['published']:g} +- {row['tolerance']:g})"
     return text
-
-

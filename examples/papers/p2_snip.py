@@ -20,7 +20,6 @@ import deepgraph as dg
 def run(settings: dict[str, Any], seed: int, data: Data) -> Run:
     """Prune at the start and train what is left."""
     data, epochs = data.first(54_000), settings["epochs"]
-    per_epoch = len(data.y) // 100
     dense = dg.MaskedDeepFFN(784, 10, [300, 100], init="xavier", storage="csr", seed=seed)
     rows = torch.randperm(len(data.y), generator=seeded(seed))[:100]
     model = dg.prune(dense, density=settings["density"], criterion="snip", data=(data.x[rows], data.y[rows]))

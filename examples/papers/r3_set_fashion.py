@@ -66,8 +66,8 @@ def run(settings: dict[str, Any], seed: int, data: Any) -> Run:
     model = network(method, seed)
     optimizer = sgd(model, decay=DECAY / settings["lr"], nesterov=False)
     if method == "set":
-        optimizer = dg.SET(model, optimizer, every=per_epoch, until=epochs * per_epoch, drop_fraction=0.3, grown_std=0.1,
-                           seed=seed)  # fmt: skip
+        until = epochs * per_epoch
+        optimizer = dg.SET(model, optimizer, every=per_epoch, until=until, drop_fraction=0.3, grown_std=0.1, seed=seed)
     one_hot = torch.eye(10)
 
     def step(x: torch.Tensor, y: torch.Tensor) -> None:
@@ -78,8 +78,9 @@ def run(settings: dict[str, Any], seed: int, data: Any) -> Run:
         optimizer.step()
 
     curve = train(
-        model, step, optimizer, data, epochs=epochs, batch=40, seed=seed, rate=lambda step: settings["lr"], label=f"r3 {method}"
-    )
+        model, step, optimizer, data, epochs=epochs, batch=40, seed=seed, rate=lambda step: settings["lr"],
+        label=f"r3 {method}",
+    )  # fmt: skip
     edges = [layer.edge_sets[0].num_edges for layer in model if isinstance(layer, dg.SparseLinear)]
     return {
         "accuracy": curve[-1], "last_10": float(np.mean(curve[-10:])), "best": max(curve), "curve": curve,

@@ -1,4 +1,4 @@
-"""R4: sparse momentum (SNFS), SET and dense training of LeNet 300-100 on MNIST (Dettmers and Zettlemoyer 2019, figure 3).
+"""R4: sparse momentum (SNFS), SET and dense training of LeNet 300-100 on MNIST (Dettmers, Zettlemoyer 2019, figure 3).
 
 1, 2, 5 and 10 % of the weights, uniform over the three layers; batch 100, 100 epochs on the first 54,000 training
 images, normalised; SGD with learning rate 0.1 times 0.1 every 25,000 steps, Nesterov momentum 0.9, weight decay 5e-4;
@@ -23,7 +23,10 @@ def run(settings: dict[str, Any], seed: int, data: Data) -> Run:
     """Train one method at one density."""
     data, epochs, method = data.first(54_000), settings["epochs"], settings["method"]
     per_epoch = len(data.y) // 100
-    model = dg.MaskedDeepFFN(784, 10, [300, 100], density=settings["density"], init="torch", storage="auto", seed=seed)
+    model = dg.MaskedDeepFFN(
+        784, 10, [300, 100], density=settings["density"], distribution=settings.get("distribution", "uniform"),
+        init="torch", storage="auto", seed=seed,
+    )  # fmt: skip
     optimizer = sgd(model, decay=5e-4)
     schedule = {"every": per_epoch, "until": epochs * per_epoch, "drop_fraction": 0.5, "decay": "cosine", "seed": seed}
     if method == "snfs":
@@ -72,6 +75,7 @@ EXPERIMENT = Experiment(
     source="Dettmers and Zettlemoyer 2019, arXiv 1907.04840, figure 3",
     cases={
         **{f"{method} {name}": case(method, d, 100) for name, d in DENSITIES.items() for method in ("snfs", "set")},
+        **{f"set er {name}": case("set", DENSITIES[name], 100) | {"distribution": "er"} for name in ("1 %", "2 %")},
         "dense": case("dense", 1.0, 100),
     },
     short={f"{method} 2 %": case(method, 0.02, 3) for method in ("snfs", "set")},
@@ -81,8 +85,10 @@ EXPERIMENT = Experiment(
     seeds=3,
     targets=[
         Target("dense, accuracy (%)", "dense", "accuracy", 98.69, 0.35),
-        *(Target(f"{method.upper()}, {name} kept, accuracy (%)", f"{method} {name}", "accuracy", *PUBLISHED[method][name])
+        *(Target(f"{method.upper()}, {name} kept, accuracy (%)", f"{method} {name}", "accuracy",
+                 *PUBLISHED[method][name])
           for method in ("snfs", "set") for name in DENSITIES),
+        *(Target(f"SET with ER densities, {name} kept, accuracy (%)", f"set er {name}") for name in ("1 %", "2 %")),
     ],
     checks=checks,
 )  # fmt: skip

@@ -24,6 +24,8 @@ Written by `python examples/papers/table.py` from the files in `results/`, which
 mean paired difference is as wanted and its 95 % interval lies above 0, and *open* with fewer than 5 seeds. Accuracies
 and errors are of the test set, after the last epoch, in percent. In the short form (`--short`, minutes) the same
 scripts check what a few epochs can show.
+
+<!-- experiments -->
 """
 
 
@@ -82,9 +84,7 @@ def section(experiment: Experiment) -> list[str]:
     ]  # fmt: skip
     missed = [row for row in rows if row["verdict"] == "missed" and row["why"]]
     lines += [f"*{row['name']}*: {row['why']}" for row in missed] + [""] * bool(missed)
-    digests = [
-        f"{case} " + " ".join(run["digest"] for run in of.values()) for case, of in runs.items() if of
-    ]
+    digests = [f"{case} " + " ".join(run["digest"] for run in of.values()) for case, of in runs.items() if of]
     return [*lines, f"Digests of edges and weights at the end: {'; '.join(digests)}.", ""] if digests else lines
 
 
