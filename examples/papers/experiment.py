@@ -227,10 +227,10 @@ def main(experiment: Experiment) -> None:
     data = experiment.data(options.data)
     real = not experiment.needs or data.name == experiment.needs
     if options.full and not real:
+        files = "cifar10.npz (x_train, y_train, x_test, y_test)" if experiment.needs == "cifar10" else IDX
         sys.exit(
             f"{experiment.title}: expected {experiment.needs} in {options.data / experiment.needs}, found no such "
-            f"folder; put {IDX if experiment.needs != 'cifar10' else 'cifar10.npz (x_train, y_train, x_test, y_test)'} there, "
-            "or name another folder with --data"
+            f"folder; put {files} there, or name another folder with --data"
         )
     status = _full(experiment, options, data) if options.full else _short(experiment, options, data, real)
     sys.exit(status)
