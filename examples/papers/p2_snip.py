@@ -78,7 +78,14 @@ EXPERIMENT = Experiment(
     needs="mnist",
     seeds=3,
     targets=[
-        Target("5 % kept, error (%)", "5 %", "error", 1.6, 0.4),
+        Target(
+            "5 % kept, error (%)",
+            "5 %",
+            "error",
+            1.6,
+            0.4,
+            headline="SNIP, LeNet 300-100 on MNIST, 5 % of the weights, error (%)",
+        ),
         Target("2 % kept, error (%)", "2 %", "error", 2.4, 0.4),
     ],
     checks=checks,

@@ -1,13 +1,12 @@
-"""Writes RESULTS.md from the results files: `python examples/papers/table.py [--check]`.
+"""Writes RESULTS.md, and the table in the README, from the results files: `python examples/papers/table.py [--check]`.
 
-`--check` writes nothing and ends with status 1 where RESULTS.md is not what the results files say.
+`--check` writes nothing and ends with status 1 where one of the two is not what the results files say.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ from experiment import RESULTS, Experiment, Results
 
 HERE = Path(__file__).parent
 TABLE = HERE / "RESULTS.md"
+README = HERE.parents[1] / "README.md"
+MARKS = "<!-- papers -->", "<!-- end of papers -->"
 
 HEAD = """# Papers, trained again
 
@@ -88,19 +89,44 @@ def section(experiment: Experiment) -> list[str]:
     return [*lines, f"Digests of edges and weights at the end: {'; '.join(digests)}.", ""] if digests else lines
 
 
+def headlines() -> str:
+    """Return the short table of the README."""
+    lines = ["| experiment | published | here | seeds |", "|---|---|---|---|"]
+    for one in experiments():
+        runs = Results(one, RESULTS).runs()
+        for row in (target.judged(runs) for target in one.targets if target.headline):
+            if "mean" not in row:
+                continue
+            mean = number(row["mean"]) + (f" ± {number(row['sd'])}" if row["sd"] is not None else "")
+            if row["kind"] == "above" and "interval" in row:
+                mean = f"{number(row['mean'], True)} [{', '.join(number(end, True) for end in row['interval'])}]"
+            published = number(row["published"]) if row["published"] is not None else ""
+            lines.append(f"| {row['headline']} | {published} | {mean} | {len(row['values'])} |")
+    return "\n".join(lines)
+
+
+def readme_with(table: str) -> str:
+    """Return the README with the short table between its marks."""
+    text = README.read_text()
+    start, end = (text.index(mark) for mark in MARKS)
+    return f"{text[: start + len(MARKS[0])]}\n{table}\n{text[end:]}"
+
+
 def main() -> int:
-    """Write the table, or compare."""
+    """Write the tables, or compare."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; status 1 where the table is out of date")
+    parser.add_argument("--check", action="store_true", help="write nothing; status 1 where a table is out of date")
     check = parser.parse_args().check
     text = "\n".join([HEAD, *(text for one in experiments() for text in section(one))]).rstrip() + "\n"
+    wanted = {TABLE: text, README: readme_with(headlines())}
     if check:
-        same = TABLE.is_file() and TABLE.read_text() == text
-        print(f"{TABLE.name} is {'up to date' if same else 'out of date: run python examples/papers/table.py'}")
-        return 0 if same else 1
-    TABLE.write_text(text)
-    verdicts = [json.loads(path.read_text())["targets"] for path in sorted(RESULTS.glob("*.json"))]
-    counts = [row["verdict"] for rows in verdicts for row in rows]
+        old = [path.name for path, text in wanted.items() if not path.is_file() or path.read_text() != text]
+        print(f"out of date: {', '.join(old)}; run python examples/papers/table.py" if old else "tables are up to date")
+        return 1 if old else 0
+    for path, content in wanted.items():
+        path.write_text(content)
+    runs = [(one, Results(one, RESULTS).runs()) for one in experiments()]
+    counts = [target.judged(found)["verdict"] for one, found in runs for target in one.targets]
     print(", ".join(f"{counts.count(verdict)} {verdict}" for verdict in sorted(set(counts))))
     return 0
 
