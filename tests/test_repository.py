@@ -125,7 +125,10 @@ def is_allowed(node: ast.Raise, function: ast.AST | None, path: Path, caught: se
         or (name.startswith("NetworkX") and in_graph)
         # fastai's callbacks steer its loop by its own exceptions.
         or (name == "CancelStepException" and path.stem == "fastai")
-        or (name in {"SystemExit", "ArgumentTypeError", "KeyboardInterrupt"} and path.stem in {"cli", "__main__"})
+        or (
+            name in {"SystemExit", "ArgumentTypeError", "KeyboardInterrupt"}
+            and ("cli" in path.parts or path.stem == "__main__")
+        )
     )
 
 

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from deepgraph.kernels.vector import _edge_gradients, _Rows, _weighted_sums
+from deepgraph.kernels.vector import Rows, _edge_gradients, _weighted_sums
 
 __all__ = ["shifted_backward", "shifted_forward"]
 
 
-class _Shifted(_Rows):
+class _Shifted(Rows):
     """Rows of `tile` places that begin at any place of a flat array."""
 
     def __init__(self, context: Any, builder: Any, dtype: Any, tile: int) -> None:
@@ -40,7 +41,7 @@ def _forward(
         rows = _Shifted(context, builder, w.dtype, tile.literal_value)
         base = rows.at(rows.data(x, x_value), at_value)
         sums = [cgutils.alloca_once_value(builder, rows.splat(bias)) for _ in range(rows.count)]
-        _weighted_sums(rows, base, sums, rows.data(places, places_value), rows.data(w, w_value), first, last)
+        _weighted_sums(rows, base, sums, rows.steps(places, places_value), rows.data(w, w_value), first, last)
         target = rows.at(rows.data(y, y_value), into_value)
         for k, slot in enumerate(sums):
             rows.store(builder.load(slot), target, k)
@@ -69,8 +70,9 @@ def _backward(
         wanted = bool(needed.literal_value)
         sums = [cgutils.alloca_once_value(builder, rows.fill(0.0)) for _ in range(rows.count if wanted else 0)]
         base = rows.at(rows.data(dy, dy_value), at_value)
-        edges = (rows.data(places, places_value), rows.data(w, w_value), first, last)
-        _edge_gradients(rows, mine, edges, sums, base, rows.data(dw, dw_value))
+        edges = (rows.steps(places, places_value), rows.data(w, w_value), first, last)
+        added = ir.Constant(ir.IntType(1), 0)
+        _edge_gradients(rows, mine, edges, sums, base, rows.data(dw, dw_value), added)
         target = rows.at(rows.data(dx, dx_value), own_value)
         for k, slot in enumerate(sums):
             rows.store(builder.load(slot), target, k)
