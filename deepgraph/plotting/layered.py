@@ -114,16 +114,12 @@ def draw(
     '3 nodes, 3 edges (1 skipping a stage), 3 stages'
     """
     graph = checked_graph(graph)
-    if max_edges < 1:
-        raise ArgumentError(f"max_edges must be at least 1, got {max_edges}; layout='blocks' draws no single edge")
-    if layout not in _LAYOUTS:
-        raise ArgumentError(f"layout must be one of {', '.join(_LAYOUTS)}, got {layout!r}")
+    _check_arguments(max_edges, layout)
     values = _edge_values(graph, color)
     texts = _label_texts(graph, labels)
     ax = axes_or_new(ax, (8.0, 4.8))
     x, y, stages = layered_positions(graph, sweeps=0 if layout == "stored" or positions else 12)
-    if positions is not None:
-        y = _placed(positions, x)
+    y = y if positions is None else _placed(positions, x)
     src, dst = graph.edge_arrays()
     span = x[dst] - x[src]
     titled(ax, _summary(x.size, span, len(stages)) if title is None else title, x="stage")
@@ -132,12 +128,18 @@ def draw(
     if layout == "blocks" or src.size > max_edges or crowded:
         draw_blocks(graph, ax, max_blocks)
         return ax
-    if not x.size:
-        ax.text(0.5, 0.5, "empty graph", ha="center", va="center", transform=ax.transAxes, fontsize=FONT["title"])
     reach = _draw_edges(ax, x, y, src, dst, values, color)
     kinds = draw_neurons(graph, ax, x, y, rows, texts if _labels_fit(labels, texts, rows, len(stages), ax) else None)
     dress_layers(ax, x, stages, reach, kinds, bool((span > 1).any()))
     return ax
+
+
+def _check_arguments(max_edges: int, layout: str) -> None:
+    """Raise `ArgumentError` where `max_edges` or `layout` is none that `draw` knows."""
+    if max_edges < 1:
+        raise ArgumentError(f"max_edges must be at least 1, got {max_edges}; layout='blocks' draws no single edge")
+    if layout not in _LAYOUTS:
+        raise ArgumentError(f"layout must be one of {', '.join(_LAYOUTS)}, got {layout!r}")
 
 
 def _placed(positions: tuple[NDArray[np.float64], NDArray[np.float64]], x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -348,6 +350,8 @@ def dress_layers(
     skips: bool,
 ) -> None:
     """Set limits, stage ticks with sizes where there is room, and the legend above the drawing."""
+    if not x.size:
+        ax.text(0.5, 0.5, "empty graph", ha="center", va="center", transform=ax.transAxes, fontsize=FONT["title"])
     bare_axes(ax)
     num_stages = len(stages)
     sizes = np.bincount(x.astype(np.int64), minlength=num_stages)

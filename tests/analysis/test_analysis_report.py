@@ -201,7 +201,7 @@ def test_own_measures_join_a_report(graph):
     report = analyse(graph, nulls=2, seed=0, measures=["edges", mine], progress=False)
     assert report["twice"].value == 2 * report["edges"].value
     assert report["twice"].nulls["er"].fixed
-    assert report.describe("twice") == "twice [edges]: Twice the edges."
+    assert report.describe("twice") == "twice [edges]: Twice the edges. Time O(E)."
 
 
 def test_lookup_lists_near_names(graph, against_nulls):
