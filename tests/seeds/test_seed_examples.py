@@ -68,6 +68,6 @@ def test_dynamic_sparse_training_in_plain_loops(tmp_path: Path, processes: int) 
 @pytest.mark.slow
 def test_supermask_saves_its_best_and_stops_early(tmp_path: Path) -> None:
     options = ["--network", "LeNet", "--strategy", "edge-popup", "--lr", "0.1", "--samples", "200", "--patience", "2"]
-    out = printed(tmp_path, "supermask.py", *options, "--epochs", "60", "--checkpoint", str(tmp_path / "best.pt"))
+    out = printed(tmp_path, "supermask.py", *options, "--epochs", "20", "--checkpoint", str(tmp_path / "best.pt"))
     assert '"validation":' in out
     assert (tmp_path / "best.pt").stat().st_size > 0
