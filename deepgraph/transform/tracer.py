@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from deepgraph.errors import ShapeError, UnsupportedOperationError
@@ -17,7 +16,7 @@ from deepgraph.transform.couplings import Couplings
 from deepgraph.transform.neurons import fully_connected
 from deepgraph.transform.provenance import CONSTANT, DERIVED, OPAQUE, OTHER_SAMPLE, Provenance, storage_key
 from deepgraph.transform.rules import Call, find_constant_rule, find_rule, unsupported
-from deepgraph.transform.sandbox import Sandbox
+from deepgraph.transform.sandbox import Mode, Sandbox
 
 __all__ = ["Settings", "Tracer", "is_view"]
 
@@ -50,7 +49,7 @@ class Settings:
     channel_dim: int | None = None
 
 
-class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Tracer(Mode):  # type: ignore[no-untyped-call]
     """Follows every operation while it is active and gives ids to what it computes.
 
     Parameters
@@ -78,7 +77,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         settings: Settings,
         couplings: Couplings | None = None,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.provenance = provenance
         self.collector = collector
         self.settings = settings
@@ -115,11 +114,6 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def note_support(self, rule: str) -> None:
         """Record by which rule edges were chosen."""
         self.supports.setdefault(rule)
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        # Otherwise torch imports its compiler, seconds long, to keep it out of a method that it never compiles.
-        return False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
