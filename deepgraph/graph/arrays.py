@@ -119,7 +119,7 @@ def _sorted(src: Array, dst: Array, columns: int) -> Array:
 
 def _counted(src: Array, dst: Array, rows: int, columns: int) -> Array:
     """Return the order (E,) that sorts pairs, by counting targets first and then sources."""
-    numbers = np.arange(len(src), dtype=np.int32 if len(src) < 2**31 else np.int64)
+    numbers: Any = np.arange(len(src), dtype=np.int32 if len(src) < 2**31 else np.int64)
     matrix = sparse.coo_array((numbers, (dst, src)), shape=(columns, rows))
     # Otherwise scipy would add up the numbers of pairs that occur twice.
     matrix.has_canonical_format = True

@@ -229,7 +229,7 @@ class FreeEdges(EdgeStore):
     def _following(self, prepared: PreparedEdit, make: Callable[[], EdgeEdit]) -> EdgeEdit:
         """Make a prepared edit by `make`, with the layers kept where they are known; it may close a cycle."""
         rows = prepared.indptr, prepared.dst
-        kept = self._kept.after_if_known(self.edges.version, self.csr(), prepared.edit, rows, self.label)
+        kept = self._kept.after_if_known(self.edges.version, self.csr(), prepared.edit, rows)
         edit = make()
         if kept is not None:
             self._kept.keep(self.edges.version, *kept)

@@ -115,3 +115,12 @@ def test_a_cycle_is_named_by_labels() -> None:
     g = CachedLayeredGraph([(f"n{k}", f"n{k + 1}") for k in range(40)])
     with pytest.raises(CycleError, match=r"a cycle of 3 edges: 'n\d+' -> 'n\d+' -> 'n\d+' -> 'n\d+';"):
         g.edit(grow=([40], [38]))
+
+
+def test_a_cycle_may_come_about_while_nodes_go() -> None:
+    g = CachedLayeredGraph([("a", "b"), ("b", "c")])
+    g.layer_array()
+    g.add_edge("c", "c")
+    g.remove_node("a")
+    with pytest.raises(CycleError, match="a cycle of 1 edges: 'c' -> 'c'"):
+        g.layer_array()
