@@ -36,6 +36,7 @@ def largest(scores: Tensor, k: int, threshold: float = 0.0) -> tuple[Int64, Floa
 
     Examples
     --------
+    >>> import torch
     >>> largest(torch.tensor([3.0, 1.0, 5.0, 3.0, 2.0]), 2)
     (array([0, 2, 3]), array([3., 5., 3.]))
     """

@@ -49,7 +49,7 @@ class OBD(Criterion):
 
     Examples
     --------
-    >>> import deepgraph as dg
+    >>> import numpy as np, deepgraph as dg
     >>> model = dg.SparseLinear(2, 1, bias=False, seed=0, dtype=torch.float64)
     >>> x, y = torch.tensor([[1.0, 3.0]], dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
     >>> sample = Sample(np.random.default_rng(0), (x, y), torch.nn.functional.mse_loss)

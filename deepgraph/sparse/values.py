@@ -142,7 +142,8 @@ class EdgeValues:
             raise EditRefusedError(
                 f"{self.edge_set.name}: expected a gradient, got none; call backward() before the optimizer's step()"
             )
-        return self.parameter.grad.reshape(-1)[self.index()]
+        flat = self.parameter.grad.reshape(-1)
+        return flat[: self.edge_set.num_edges].clone() if self.addresses is None else flat[self.index()]
 
     # -- BoundColumn ----------------------------------------------------------------------------------------------
 
