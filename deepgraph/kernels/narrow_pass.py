@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -17,7 +16,7 @@ from deepgraph.kernels.topology import Topology
 __all__ = ["NarrowPass"]
 
 
-_NUMBER = {4: np.dtype(np.float32), 8: np.dtype(np.float64)}
+_NUMBER: dict[int, np.dtype[Any]] = {4: np.dtype(np.float32), 8: np.dtype(np.float64)}
 
 
 class NarrowPass:
@@ -116,7 +115,15 @@ class NarrowPass:
         saved = buffers.array((-(-batch // tile), self._rows, tile), _NUMBER[size])
         y = x.new_empty((batch, self._sizes[2]))
         scatter_walk(tile)(
-            self._index, self._like, self._step, np.array(places), x.data_ptr(), y.data_ptr(), batch, *self._sizes, saved
+            self._index,
+            self._like,
+            self._step,
+            np.array(places),
+            x.data_ptr(),
+            y.data_ptr(),
+            batch,
+            *self._sizes,
+            saved,
         )
         return y, saved
 

@@ -130,7 +130,9 @@ class NumbaWalk(Kernel):
     @staticmethod
     def _check_dtype(dtype: torch.dtype) -> None:
         if dtype not in _DTYPES:
-            raise UnsupportedOperationError(f"NumbaWalk computes float32, float64 and bfloat16, got {dtype}; use TorchWalk")
+            raise UnsupportedOperationError(
+                f"NumbaWalk computes float32, float64 and bfloat16, got {dtype}; use TorchWalk"
+            )
 
     def _tiling(self, batch: int, dtype: torch.dtype) -> Tiling:
         self._check_dtype(dtype)
@@ -258,9 +260,7 @@ class NumbaWalk(Kernel):
         ends = (*self._inputs, self._outputs[0], self._outputs[2])
         return NarrowPass(t, self._parts, self._to_target, (self._nodes[1], self._nodes[2]), ends)
 
-    def _few_columns(
-        self, x: Tensor, weights: list[Tensor], biases: list[Tensor], tile: int
-    ) -> tuple[Tensor, Tensor]:
+    def _few_columns(self, x: Tensor, weights: list[Tensor], biases: list[Tensor], tile: int) -> tuple[Tensor, Tensor]:
         if self._narrow is None:
             return self.forward(x, weights, torch.cat(biases))
         # One bias tensor for each weight tensor: an empty one adds nothing.
@@ -274,6 +274,7 @@ class NumbaWalk(Kernel):
         tile = tile_width(len(x), 8 if x.dtype == torch.float64 else 4)
         if self._narrow is None or not narrow(tile, 8 if x.dtype == torch.float64 else 4):
             return super().infer(x, weights, biases)
+
         def fits() -> bool:
             self.check(x, weights, torch.cat(biases))
             return all(tensor.is_contiguous() for tensor in (*weights, *biases))

@@ -98,9 +98,7 @@ class _Fused(torch.optim.Optimizer, abc.ABC):
         """Run the loop over the tensors of a batch, each thread on its share of all of them."""
         tensors, sizes = batch.arrays()
         loop, flags, options = self._rule(batch.flags, group)
-        _share(
-            lambda part, parts: loop(tensors, sizes, flags, batch.like, part, parts, *options), batch.parts()
-        )
+        _share(lambda part, parts: loop(tensors, sizes, flags, batch.like, part, parts, *options), batch.parts())
 
     @staticmethod
     def _supports(group: dict[str, Any]) -> bool:

@@ -79,7 +79,9 @@ def test_float32_gradients_are_within_2e_6_of_float64(shape: str, storage: str, 
             assert not single.any()
 
 
-@pytest.mark.parametrize("name", ["identity", "relu", "leaky_relu", "tanh", "sigmoid", "gelu", "silu", "elu", "softplus"])
+@pytest.mark.parametrize(
+    "name", ["identity", "relu", "leaky_relu", "tanh", "sigmoid", "gelu", "silu", "elu", "softplus"]
+)
 @pytest.mark.parametrize("storage", STORAGES)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_gradcheck(storage: str, batch: int, name: str) -> None:

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 import deepgraph as dg
-from deepgraph.kernels.plan import has_numba
 from deepgraph.errors import (
     ArgumentError,
     CycleError,
@@ -25,6 +24,7 @@ from deepgraph.errors import (
     UnknownNodeError,
     UnsupportedOperationError,
 )
+from deepgraph.kernels.plan import has_numba
 from deepgraph.sparse import edge_values
 
 STORAGES = ("csr", "masked")
