@@ -16,7 +16,7 @@ from deepgraph.kernels.topology import Topology
 __all__ = ["NarrowPass"]
 
 
-_NUMBER = {4: np.dtype(np.float32), 8: np.dtype(np.float64)}
+_NUMBER: dict[int, np.dtype[Any]] = {4: np.dtype(np.float32), 8: np.dtype(np.float64)}
 
 
 class NarrowPass:
@@ -59,16 +59,11 @@ class NarrowPass:
         self._like = np.empty(0, np.int32)
         self._lengths: list[int] = []
         self._places: list[int] = []
+        self._rooms: list[int] = []
         self._index = np.empty(0, np.int64)
 
     def __call__(
-        self,
-        x: Tensor,
-        weights: list[Tensor],
-        biases: list[Tensor],
-        tile: int,
-        buffers: Buffers,
-        check: Callable[[], None],
+        self, x: Tensor, weights: list[Tensor], biases: list[Tensor], tile: int, buffers: Buffers
     ) -> tuple[Tensor, NDArray[Any]]:
         """Return (y (B, O), saved (tiles, N + K + 2, T)).
 
@@ -84,22 +79,41 @@ class NarrowPass:
             Columns, T.
         buffers : Buffers
             Gives the memory of `saved`.
-        check : callable
-            Raises unless the tensors fit; called where one of them is not where it was at the last call.
         """
-        from deepgraph.kernels.numba_scatter import scatter_walk
+        return self._run(x, self.places(weights, biases), tile, buffers)
 
+    def places(self, weights: list[Tensor], biases: list[Tensor]) -> list[int]:
+        """Return where value 0 of all would be for each weight tensor, then the same for biases."""
         lengths = [len(bias) for bias in biases]
         if lengths != self._lengths:
             self._bind(lengths)
+        size = weights[0].element_size()
+        places = [w.data_ptr() - size * at for w, at in zip(weights, self._offsets, strict=True)]
+        return places + [b.data_ptr() - size * at for b, at in zip(biases, self._starts, strict=True)]
+
+    def checked(
+        self,
+        x: Tensor,
+        weights: list[Tensor],
+        biases: list[Tensor],
+        tile: int,
+        buffers: Buffers,
+        fits: Callable[[], bool],
+    ) -> Tensor | None:
+        """Return y (B, O), None where `fits` says no: it is asked where a tensor is not where it was at the last call."""
+        places, rooms = self.places(weights, biases), [len(weight) for weight in weights]
+        if places != self._places or rooms != self._rooms:
+            if not fits():
+                return None
+            self._places, self._rooms = places, rooms
+        return self._run(x, places, tile, buffers)[0]
+
+    def _run(self, x: Tensor, places: list[int], tile: int, buffers: Buffers) -> tuple[Tensor, NDArray[Any]]:
+        from deepgraph.kernels.numba_scatter import scatter_walk
+
         batch, size = x.shape[0], x.element_size()
         saved = buffers.array((-(-batch // tile), self._rows, tile), _NUMBER[size])
         y = x.new_empty((batch, self._sizes[2]))
-        places = [w.data_ptr() - size * at for w, at in zip(weights, self._offsets, strict=True)]
-        places += [b.data_ptr() - size * at for b, at in zip(biases, self._starts, strict=True)]
-        if places != self._places:
-            check()
-            self._places = places
         scatter_walk(tile)(
             self._index,
             self._like,
@@ -117,5 +131,6 @@ class NarrowPass:
         """Note how the biases are split, and where all index arrays lie."""
         bounds = np.r_[0, np.cumsum(lengths)].astype(np.int32)
         self._lengths, self._starts = lengths, bounds[:-1].tolist()
+        self._places = []
         self._held = [*self._fixed, bounds, *self._ends]
         self._index = np.array([array.ctypes.data for array in self._held])

@@ -266,7 +266,7 @@ class NumbaWalk(Kernel):
         # One bias tensor for each weight tensor: an empty one adds nothing.
         biases = biases + [biases[0][:0]] * (len(weights) - len(biases))
         tensors = [[_computable(part) for part in parts] for parts in ([x], weights, biases)]
-        y, saved = self._narrow(tensors[0][0], tensors[1], tensors[2], tile, self._buffers, lambda: None)
+        y, saved = self._narrow(tensors[0][0], tensors[1], tensors[2], tile, self._buffers)
         return y if y.dtype == x.dtype else y.to(x.dtype), torch.from_numpy(saved)
 
     def infer(self, x: Tensor, weights: list[Tensor], biases: list[Tensor]) -> Tensor:
@@ -275,15 +275,18 @@ class NumbaWalk(Kernel):
         if self._narrow is None or not narrow(tile, 8 if x.dtype == torch.float64 else 4):
             return super().infer(x, weights, biases)
 
-        def check() -> None:
+        def fits() -> bool:
             self.check(x, weights, torch.cat(biases))
+            return all(tensor.is_contiguous() for tensor in (*weights, *biases))
 
-        plain = all(tensor.is_contiguous() for tensor in (x, *weights, *biases))
-        if x.dtype == torch.bfloat16 or not plain or len(biases) != len(weights):
-            check()
-            return self._few_columns(x, weights, biases, tile)[0]
-        _announce()
-        return self._narrow(x, weights, biases, tile, self._buffers, check)[0]
+        y = None
+        if len(biases) == len(weights) and x.is_contiguous() and x.dtype != torch.bfloat16:
+            _announce()
+            y = self._narrow.checked(x, weights, biases, tile, self._buffers, fits)
+        if y is None:
+            self.check(x, weights, torch.cat(biases))
+            y = self._few_columns(x, weights, biases, tile)[0]
+        return y
 
     def backward(self, dy: Tensor, saved: Tensor, weights: list[Tensor], need_dx: bool = True) -> Gradients:
         """Return (dx, dweights, dbias, dz (tiles, N + 3, T)); see `Kernel.backward`."""

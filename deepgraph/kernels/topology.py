@@ -314,14 +314,14 @@ class Topology:
         return self.dst if self.is_ordered else _frozen(self.rank[self.dst])
 
     @cached_property
-    def _by_target(self) -> tuple[Int32, Int32, Int32]:
+    def _by_target(self) -> tuple[Int32, Int32]:
         # Two counting sorts in scipy's C++: rows into program order, then the transposition, linear in edges.
         n, edges = self.num_nodes, self.num_edges
         perm = np.arange(edges, dtype=np.int32)
         rows = sparse.csr_array((perm, self.target_rank, self.source_indptr), shape=(n, n))
         by_target = (rows if self.is_ordered else rows[self.order]).tocsc()
         return tuple(  # type: ignore[return-value]
-            _frozen(part.astype(np.int32, copy=False)) for part in (by_target.indptr, by_target.indices, by_target.data)
+            _frozen(part.astype(np.int32, copy=False)) for part in (by_target.indptr, by_target.data)
         )
 
     @property
@@ -331,13 +331,17 @@ class Topology:
 
     @property
     def source_rank(self) -> Int32:
-        """Return (E,) int32 in target-major order: the rank of each edge's source, ascending for each target."""
-        return self._by_target[1]
+        """Return (E,) int32 in target-major order: the rank of each edge's source, ascending for each target.
+
+        Made anew at each call: kernels keep what they need of it in a shorter form.
+        """
+        source = self.src[self.target_perm]
+        return _frozen(source if self.is_ordered else self.rank[source])
 
     @property
     def target_perm(self) -> Int32:
         """Return (E,) int32, the canonical edge of each target-major edge."""
-        return self._by_target[2]
+        return self._by_target[1]
 
     @cached_property
     def canonical_by_target(self) -> tuple[Int32, Int32]:

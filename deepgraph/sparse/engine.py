@@ -151,13 +151,14 @@ class Engine:
 
     def _tensors(self) -> tuple[list[Tensor], list[Tensor]]:
         """Return the weights and the biases, read past `nn.Module`, whose attributes cost more than a layer's work."""
-        weights, biases = [], []
+        weights: list[Tensor] = []
+        biases: list[Tensor] = []
         for (layer, _, _), count in zip(self.parts, self._targets, strict=True):
             parameters = layer._parameters
-            weight, bias = parameters.get("weight"), parameters.get("bias")
-            weight = layer.weight if weight is None else weight
-            if bias is None:
-                bias = layer.bias
+            found = parameters.get("weight")
+            weight = layer.weight if found is None else found
+            found = parameters.get("bias")
+            bias: Tensor | None = layer.bias if found is None else found
             if bias is None:
                 bias = weight.new_zeros(self.num_computed if len(self.parts) == 1 else count)
             weights.append(weight)
