@@ -114,16 +114,12 @@ def prune(
     if scope not in get_args(Scope):
         raise ArgumentError(f"scope: expected one of {get_args(Scope)}, got {scope!r}")
     chosen = _criterion(criterion)
-    count = (chosen.rounds if isinstance(chosen, Criterion) else 1) if rounds is None else rounds
-    if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
-        raise ArgumentError(f"rounds: expected an integer >= 1, got {rounds!r}")
-    if strategy is PruningStrategy.BUCKET and count > 1:
-        raise ArgumentError(f"rounds: expected 1 with PruningStrategy.BUCKET, got {count}")
+    count = _rounds(rounds, chosen, strategy)
     how = strategy or (PruningStrategy.PERCENTAGE if isinstance(amount, float) else PruningStrategy.ABSOLUTE)
     sample = Sample(numpy_stream(root_seed(seed)), data, loss)
     target = target_of(model_or_graph, scope)
     budgets: list[tuple[int, int]] = []
-    for number in range(1, int(count) + 1):
+    for number in range(1, count + 1):
         pools = target.pools(chosen, sample)
         costs = [np.ones(len(pool.scores), np.int64) if density is None else pool.edges for pool in pools]
         if not budgets:
@@ -135,6 +131,16 @@ def prune(
         if retrain is not None and number < count:
             retrain(model_or_graph)
     return model_or_graph
+
+
+def _rounds(given: int | None, criterion: Any, strategy: PruningStrategy | None) -> int:
+    """Return in how many rounds to prune; ArgumentError if that cannot be."""
+    count = (criterion.rounds if isinstance(criterion, Criterion) else 1) if given is None else given
+    if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
+        raise ArgumentError(f"rounds: expected an integer >= 1, got {given!r}")
+    if strategy is PruningStrategy.BUCKET and count > 1:
+        raise ArgumentError(f"rounds: expected 1 with PruningStrategy.BUCKET, got {count}")
+    return int(count)
 
 
 def _criterion(given: Any) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from deepgraph.errors import ArgumentError, MissingDependencyError, ShapeError
+from deepgraph.errors import ArgumentError, MissingColumnError, MissingDependencyError, ShapeError
 from deepgraph.training.history import History
 
 __all__ = ["Table", "table"]
@@ -175,6 +175,11 @@ def _values(runs: Sequence[Any], measure: Any, last: int, method: str) -> Floats
         if callable(measure):
             found.append(float(measure(run)))
         elif isinstance(run, History):
+            if measure not in run.columns:
+                raise MissingColumnError(
+                    f"measure: expected one of {run.columns}, got {measure!r}, which {method!r} did not record; "
+                    "fit(validation=) records val_ columns"
+                )
             found.append(float(run[measure][-last:].mean()))
         else:
             found.append(float(run))

@@ -97,8 +97,7 @@ def extract(
         Order 1: the dimension of the input's channels. By default that of an image is the first after the samples, of
         a sequence the last (the first before a convolution or a batch norm); integers are one channel.
     labels : {"number", "grid"}
-        Nodes are numbered (those of a compiled graph have its labels), or at order 0 labelled (module, channel, row,
-        column) at 0 bytes a node.
+        Nodes are numbered (a compiled graph keeps its labels), or at order 0 labelled (module, channel, row, column).
 
     Returns
     -------
@@ -140,10 +139,14 @@ def extract(
     _check_size(trace, max_edges, order)
     graph = _graph_of(trace, fuse) if order == 0 else _channel_graph_of(trace, fuse)
     _record(graph, trace.tracer, order)
-    if labels == "grid":
-        grids = grids_of(graph)
-        graph.set_grid_labels(grids)
-        graph.graph["grids"] = grids
+    return _labelled(graph) if labels == "grid" else graph
+
+
+def _labelled(graph: CachedLayeredGraph) -> CachedLayeredGraph:
+    """Return the graph with its neurons labelled by module, channel, row and column."""
+    grids = grids_of(graph)
+    graph.set_grid_labels(grids)
+    graph.graph["grids"] = grids
     return graph
 
 

@@ -279,3 +279,7 @@ def test_mistakes_of_tables() -> None:
         table({"a": [1.0], "b": [1.0, 2.0]})
     with pytest.raises(ArgumentError, match="runs: expected finite values of 'a', got"):
         table({"a": [math.nan]})
+    with pytest.raises(
+        MissingColumnError, match=r"got 'loss_2', which 'a' did not record; fit\(validation=\) records val_"
+    ):
+        table({"a": histories([1.0])}, "loss_2")
