@@ -21,7 +21,8 @@ endef
 help:
 	@echo "make demo       install, then build, train, extract and draw sparse networks on the bundled data"
 	@echo "make test       install, then check style, types and layers and run the tests"
-	@echo "make check-all  make test, then the slow tests, the examples, the benchmarks and a run without numba"
+	@echo "make check-all  make test, then the slow tests, the examples, the benchmarks, short forms of the papers' experiments"
+	@echo "                and a run without numba"
 	@echo "make docs       build the documentation into docs/_build/html"
 	@echo "make clean      remove what these commands made, .venv included"
 
@@ -68,6 +69,9 @@ check-all: lint
 	  echo "running $$script"; $(BIN)/python $$script > $(LOG) 2>&1 || { cat $(LOG); echo "failed: $$script"; exit 1; }; done
 	@for script in $(sort $(wildcard examples/benchmarks/*.py)); do \
 	  echo "running $$script --quick"; $(BIN)/python $$script --quick > $(LOG) 2>&1 || { cat $(LOG); echo "failed: $$script"; exit 1; }; done
+	@for script in $(sort $(wildcard examples/papers/[a-z][0-9]_*.py)); do \
+	  echo "running $$script --short"; $(BIN)/python $$script --short > $(LOG) 2>&1 || { cat $(LOG); echo "failed: $$script"; exit 1; }; done
+	@$(BIN)/python examples/papers/table.py --check
 
 coverage: $(VENV)/.with-test
 	@$(BIN)/coverage run -m pytest $(PYTEST_ARGS)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         dataset,
         errors,
         graph,
+        integrations,
         kernels,
         optim,
         plotting,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from deepgraph.analysis import Recorder, analyse, compare, does_topology_matter, features
     from deepgraph.backend import fast_networkx
     from deepgraph.checkpoint import load, rng_state, save
+    from deepgraph.demo.calibration import calibrate, use_calibration
     from deepgraph.errors import DeepGraphError
     from deepgraph.graph import CachedLayeredGraph, EdgeEdit, EdgeSet, LabeledDAG, LayeredGraph
     from deepgraph.kernels import register_activation
@@ -41,14 +43,33 @@ if TYPE_CHECKING:
     from deepgraph.plotting import draw
     from deepgraph.priors import from_networkx
     from deepgraph.pruning import PruningStrategy, grow, prune
-    from deepgraph.rewire import CHT, DEEPR, GMP, SET, SNFS, CHTs, Replay, Rewirer, RigL, SoftDEEPR, Static, exploration
+    from deepgraph.rewire import (
+        CHT,
+        DEEPR,
+        GMP,
+        MEST,
+        SET,
+        SNFS,
+        CHTs,
+        GraNet,
+        Replay,
+        Rewirer,
+        RigL,
+        SoftDEEPR,
+        Static,
+        exploration,
+    )
     from deepgraph.sparse import (
+        CellNetwork,
         DeepCellDAN,
         MaskedDeepDAN,
         MaskedDeepFFN,
         MaskedLinearLayer,
+        SparseConv1d,
+        SparseConv2d,
         SparseLayer,
         SparseLinear,
+        cells,
         follow,
         sparsify,
     )
@@ -61,6 +82,7 @@ _NAMES = {
     "analysis": "Recorder analyse compare does_topology_matter features",
     "backend": "fast_networkx",
     "checkpoint": "load rng_state save",
+    "demo.calibration": "calibrate use_calibration",
     "errors": "DeepGraphError",
     "graph": "CachedLayeredGraph EdgeEdit EdgeSet LabeledDAG LayeredGraph",
     "kernels": "register_activation",
@@ -68,18 +90,23 @@ _NAMES = {
     "plotting": "draw",
     "priors": "from_networkx",
     "pruning": "PruningStrategy grow prune",
-    "rewire": "CHT DEEPR GMP SET SNFS CHTs Replay Rewirer RigL SoftDEEPR Static exploration",
-    "sparse": "DeepCellDAN MaskedDeepDAN MaskedDeepFFN MaskedLinearLayer SparseLayer SparseLinear follow sparsify",
+    "rewire": "CHT DEEPR GMP MEST SET SNFS CHTs GraNet Replay Rewirer RigL SoftDEEPR Static exploration",
+    "sparse": "CellNetwork DeepCellDAN MaskedDeepDAN MaskedDeepFFN MaskedLinearLayer SparseConv1d SparseConv2d "
+    "SparseLayer SparseLinear cells follow sparsify",
     "training": "EarlyStopping fit table",
     "transform": "apply_edits compact estimate extract rule",
 }
-_MODULES = {*_NAMES, "compat", "converter", "dataset", "recurrent", "scalable", "supermask"}
+_MODULES = {
+    *(name for name in _NAMES if "." not in name),
+    *("compat", "converter", "dataset", "integrations", "recurrent", "scalable", "supermask"),
+}
 _PUBLIC = {name: f"deepgraph.{module}" for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
     "CHT",
     "DEEPR",
     "GMP",
+    "MEST",
     "SET",
     "SGD",
     "SNFS",
@@ -87,11 +114,13 @@ __all__ = [
     "AdamW",
     "CHTs",
     "CachedLayeredGraph",
+    "CellNetwork",
     "DeepCellDAN",
     "DeepGraphError",
     "EarlyStopping",
     "EdgeEdit",
     "EdgeSet",
+    "GraNet",
     "LabeledDAG",
     "LayeredGraph",
     "MaskedDeepDAN",
@@ -103,6 +132,8 @@ __all__ = [
     "Rewirer",
     "RigL",
     "SoftDEEPR",
+    "SparseConv1d",
+    "SparseConv2d",
     "SparseLayer",
     "SparseLinear",
     "Static",
@@ -110,6 +141,8 @@ __all__ = [
     "analysis",
     "apply_edits",
     "backend",
+    "calibrate",
+    "cells",
     "checkpoint",
     "compact",
     "compare",
@@ -129,6 +162,7 @@ __all__ = [
     "from_networkx",
     "graph",
     "grow",
+    "integrations",
     "kernels",
     "load",
     "optim",
@@ -150,6 +184,7 @@ __all__ = [
     "train_step",
     "training",
     "transform",
+    "use_calibration",
 ]
 
 

@@ -40,7 +40,7 @@ def convert(layer: nn.Module, conversion_target: Target, mask: Tensor | None = N
 
     Notes
     -----
-    Bias, dtype, device, training mode, `requires_grad` of the weight and k are kept. A SparseLayer has no float16.
+    Bias, dtype, device, training mode, `requires_grad` of the weight and k are kept.
 
     Examples
     --------

@@ -34,10 +34,9 @@ for color, cls in (("#0072B2", dg.RigL), ("#D55E00", dg.SET)):
             f"{cls.__name__} {curve[name][-1]:.2f}", (curve["step"][-1], curve[name][-1]), (4, 0),
             textcoords="offset points", color=color, va="center", fontsize=9,
         )  # fmt: skip
-        ax.set_title(title, loc="left", fontsize=10)
+        dg.plotting.dress(ax, title, "training step")
 for ax in axes:
-    ax.set(xlabel="training step", xlim=(0, 1000))
+    ax.set_xlim(0, 1000)
     ax.set_ylim(bottom=0)
     ax.set_xticks(range(0, 801, 200))
-    ax.spines[["top", "right"]].set_visible(False)
 plt.show()

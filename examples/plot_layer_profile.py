@@ -33,8 +33,6 @@ for at, distribution in enumerate(("uniform", "erk")):
         ax.bar_label(bars, fmt=lambda value: f"{value:.2g}", fontsize=8)
 for ax, what in zip(axes, ("density of the layer", "share of its units that are alive"), strict=True):
     ax.set_xticks(range(5), ["layer 1\n100 units", "layer 2\n80", "layer 3\n60", "layer 4\n40", "output\n10"])
-    ax.set_title(what, loc="left", fontsize=10)
-    ax.spines[["top", "right"]].set_visible(False)
-axes[0].set(yscale="log", ylim=(0.01, 1.5))
+    dg.plotting.dress(ax, what)
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False, fontsize=9)
 plt.show()

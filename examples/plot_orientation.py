@@ -17,5 +17,5 @@ for ax, orientation in zip(axes, ("stored", "random"), strict=True):
     graph = dg.from_networkx(ring, orientation=orientation, seed=0)
     dg.draw(graph, ax, labels=False)
     inputs, outputs = len(graph.input_positions()), len(graph.output_positions())
-    ax.set_title(f"{orientation} order: layers {graph.num_layers}, inputs {inputs}, outputs {outputs}", loc="left")
+    dg.plotting.dress(ax, f"{orientation} order: {graph.num_layers} layers, {inputs} inputs, {outputs} outputs")
 plt.show()

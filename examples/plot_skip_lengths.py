@@ -32,15 +32,16 @@ total = structure.number_of_edges()
 shares = [[(length == 1) * 1.0, *(row["skip"].get(length, 0) / total for row in log)] for length in range(1, 5)]
 labels = ["to the next stage", "skips 1 stage", "skips 2 stages", "skips 3 stages"]
 axes[1].stackplot(steps, 100 * np.array(shares), labels=labels, colors=["#D0D0D0", "#56B4E9", "#0072B2", "#D55E00"])
-axes[1].set(xlabel="training step", ylabel="edges in %", xlim=(0, steps[-1]), ylim=(0, 100))
+axes[1].set(xlim=(0, steps[-1]), ylim=(0, 100))
 src, dst = model.graph.edge_arrays()
 skips = model.graph.stage_array()[dst] - model.graph.stage_array()[src] > 1
 size = np.abs(model.graph.column("weight"))
-axes[1].set_title(
+dg.plotting.dress(
+    axes[1],
     f"in the end {100 * skips.mean():.0f} % of the edges skip a stage,\n"
     f"their mean |weight| is {size[skips].mean():.2f}, that of the others {size[~skips].mean():.2f}",
-    loc="left",
-    fontsize=10,
+    "training step",
+    "edges in %",
 )
 axes[1].legend(loc="lower left", fontsize=8, reverse=True)
 plt.show()

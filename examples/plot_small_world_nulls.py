@@ -43,8 +43,7 @@ for at, (null, table) in enumerate(sigma.items()):
 ax.axhline(1.0, color="#222222", linewidth=0.8, linestyle="--")
 ax.text(-0.42, 1.03, "1 = no small world", fontsize=8, va="bottom")
 ax.set_xticks(range(len(makers)), makers)
-ax.set_ylabel("small-world coefficient $\\sigma$ (dots: 3 seeds)")
-ax.set_title("Most of the small world is the degree sequence", loc="left", fontsize=10)
-ax.spines[["top", "right"]].set_visible(False)
+y_label = "small-world coefficient $\\sigma$ (dots: 3 seeds)"
+dg.plotting.dress(ax, "Most of the small world is the degree sequence", y=y_label)
 ax.legend(frameon=False, fontsize=8, loc="upper left")
 plt.show()

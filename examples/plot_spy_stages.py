@@ -12,7 +12,7 @@ import deepgraph as dg
 
 world = dg.priors.watts_strogatz(300, 8, 0.3, seed=0)
 layered = dg.priors.random_layered([60] * 5, 1200 / (4 * 60 * 60), seed=0)
-figure, axes = plt.subplots(1, 2, figsize=(11, 5.6), layout="constrained")
+figure, axes = plt.subplots(1, 2, figsize=(11, 5.8), layout="constrained")
 for ax, name, graph in zip(axes, ("small world", "layered network"), (world, layered), strict=True):
     dg.plotting.spy(graph, ax)
     skips = dg.analysis.skip_share(graph)

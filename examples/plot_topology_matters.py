@@ -47,7 +47,8 @@ for row, (null, one) in enumerate(result.differences.items()):
 ax.axvline(0, color="#222222", linewidth=0.8, linestyle="--")
 ax.set_yticks(range(len(said)), said.values())
 ax.tick_params(axis="y", length=0)
-ax.set(ylim=(len(said) - 0.5, -0.6), xlabel="test accuracy, found graph minus null, in percentage points")
-ax.set_title("8 pairs, intervals that hold 95 % over all three comparisons", loc="left", fontsize=10)
-ax.spines[["top", "right", "left"]].set_visible(False)
+ax.set_ylim(len(said) - 0.5, -0.6)
+x_label = "test accuracy, found graph minus null, in percentage points"
+dg.plotting.dress(ax, "8 pairs, intervals that hold 95 % over all three comparisons", x_label)
+ax.spines["left"].set_visible(False)
 plt.show()

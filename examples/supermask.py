@@ -2,29 +2,28 @@
 
 python examples/supermask.py --network LeNet --strategy supermask --prune-and-test
 
-Data: CIFAR-10 (the folder cifar-10-batches-bin) or MNIST-like IDX files in --data-path, else the bundled sample.
+Data: CIFAR-10 (cifar-10-batches-bin or cifar10.npz) or MNIST-like IDX files in --data-path, else the bundled sample.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from deepgraph.dataset import fashion_mnist_sample, read_idx_folder
-from deepgraph.errors import DeepGraphError
+from deepgraph.dataset import fashion_mnist_sample, read_cifar10, read_idx_folder
+from deepgraph.errors import ArgumentError
 from deepgraph.supermask import add_masks, mask_density, mask_optimizer, prune_masked
 
 WIDTHS = {"Conv2": [64], "Conv4": [64, 128], "Conv6": [64, 128, 256]}
-CIFAR = "cifar-10-batches-bin"
 
 
 def network(name: str, shape: tuple[int, ...], classes: int) -> nn.Sequential:
@@ -40,33 +39,30 @@ def network(name: str, shape: tuple[int, ...], classes: int) -> nn.Sequential:
     parts.append(nn.Flatten())
     for k in range(3):
         parts += [nn.Linear(sizes[k], sizes[k + 1])] + [nn.ReLU()] * (k < 2)
+    for part in parts:
+        if isinstance(part, (nn.Conv2d, nn.Linear)):
+            # These weights stay: drawn as torch does, for training, signals would die out on their way.
+            nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
+            nn.init.zeros_(part.bias)
     return nn.Sequential(*parts)
 
 
 def load(path: Path) -> tuple[str, list[tuple[Tensor, Tensor]]]:
     """Name and (images (N, C, H, W), labels (N,)) of training and test set."""
-    if (path / CIFAR).is_dir():
-        files = [[f"data_batch_{k}.bin" for k in range(1, 6)], ["test_batch.bin"]]
-        raw = [
-            np.concatenate([np.fromfile(path / CIFAR / f, np.uint8).reshape(-1, 3073) for f in part]) for part in files
-        ]
-        sets = [
-            (torch.from_numpy(r[:, 1:].reshape(-1, 3, 32, 32)), torch.from_numpy(r[:, 0].astype(np.int64))) for r in raw
-        ]
-        name = "CIFAR-10"
-    else:
-        try:
-            split = read_idx_folder(path)
-        except (DeepGraphError, OSError):
-            split = fashion_mnist_sample()
-        sets = [
-            (torch.from_numpy(p.images.copy())[:, None], torch.from_numpy(p.labels.copy()))
-            for p in (split.train, split.test)
-        ]
-        name = split.name
-    pixels = sets[0][0].float()
-    mean, std = pixels.mean((0, 2, 3), keepdim=True), pixels.std((0, 2, 3), keepdim=True)
-    return name, [((x.float() - mean) / std, y) for x, y in sets]
+    split = fashion_mnist_sample()
+    for read in (read_cifar10, read_idx_folder):
+        # What is in the folder decides; a damaged file is an error, none at all is not.
+        with contextlib.suppress(ArgumentError):
+            split = read(path)
+            break
+    pixels = [torch.tensor(part.images) for part in (split.train, split.test)]
+    images = [x.permute(0, 3, 1, 2) if x.dim() == 4 else x[:, None] for x in pixels]
+    whole = images[0].float()
+    # The black around digits stays 0: a constant would add up over pixels that say nothing, as far as masks are fixed.
+    mean = whole.mean((0, 2, 3), keepdim=True) if whole.shape[1] > 1 else torch.zeros(1)
+    std = whole.std((0, 2, 3), keepdim=True)
+    labels = [torch.tensor(part.labels) for part in (split.train, split.test)]
+    return split.name, [((x.float() - mean) / std, y) for x, y in zip(images, labels, strict=True)]
 
 
 def augmented(x: Tensor) -> Tensor:

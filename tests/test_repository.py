@@ -123,7 +123,12 @@ def is_allowed(node: ast.Raise, function: ast.AST | None, path: Path, caught: se
         or (name == "KeyError" and in_graph)
         # On a graph, networkx's own methods fail with networkx's own errors, as code written for it expects.
         or (name.startswith("NetworkX") and in_graph)
-        or (name in {"SystemExit", "ArgumentTypeError", "KeyboardInterrupt"} and path.stem in {"cli", "__main__"})
+        # fastai's callbacks steer its loop by its own exceptions.
+        or (name == "CancelStepException" and path.stem == "fastai")
+        or (
+            name in {"SystemExit", "ArgumentTypeError", "KeyboardInterrupt"}
+            and ("cli" in path.parts or path.stem == "__main__")
+        )
     )
 
 

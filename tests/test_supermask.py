@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import itertools
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import deepgraph as dg
+from deepgraph.errors import ArgumentError
 from deepgraph.supermask import (
     ASLPMask,
     BernoulliMask,
@@ -18,7 +20,9 @@ from deepgraph.supermask import (
     learned_masks,
     mask_density,
     mask_optimizer,
+    mean_over_masks,
     prune_masked,
+    sampled_masks,
     signed_constant_,
 )
 
@@ -210,3 +214,55 @@ def test_wrong_arguments_change_nothing() -> None:
     add_masks(model)
     with pytest.raises(ValueError, match="whose weight is computed"):
         add_masks(model)
+
+
+def test_means_over_drawn_masks() -> None:
+    """One linear output over masks of known probability: the mean is the probability, and a seed fixes it."""
+    model = nn.Linear(400, 1, bias=False)
+    with torch.no_grad():
+        model.weight.fill_(1 / 400)
+    add_masks(model, "supermask", init_value=0.8).eval()
+    x = torch.ones(1, 400)
+    chance = 1 / (1 + np.exp(-0.8))
+    found = mean_over_masks(model, x, samples=200, seed=1)
+    assert found.item() == pytest.approx(chance, abs=4 * np.sqrt(chance * (1 - chance) / 400 / 200))
+    assert torch.equal(found, mean_over_masks(model, x, samples=200, seed=1))
+    assert not torch.equal(found, mean_over_masks(model, x, samples=200, seed=2))
+    assert model(x).item() == pytest.approx(1.0)
+    with pytest.raises(ArgumentError, match="samples: expected an integer >= 1, got 0"):
+        mean_over_masks(model, x, samples=0)
+    with pytest.raises(ArgumentError, match="expected learned masks in it"), sampled_masks(nn.Linear(2, 2)):
+        pass
+
+
+def test_drawing_in_eval_mode_ends_with_the_block() -> None:
+    model = add_masks(nn.Linear(60, 2), "ASLP", seed=0).eval()
+    x, state = torch.ones(1, 60), torch.get_rng_state()
+    before = model(x)
+
+    def fails() -> None:
+        with sampled_masks(model, seed=0):
+            assert not torch.equal(model(x), before)
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fails()
+    assert torch.equal(model(x), before)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_frozen_mask_becomes_a_graph(strategy: str) -> None:
+    """What is on in eval mode are the edges of the extracted graph, and the graph computes the same."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 2))
+        add_masks(model, strategy, seed=0)
+        for mask in learned_masks(model):
+            nn.init.normal_(mask.scores)
+    model.eval()
+    x = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
+    expected, kept = model(x).detach(), sum(int(mask.kept().sum()) for mask in learned_masks(model))
+    graph = dg.extract(prune_masked(model), x[:1])
+    assert graph.number_of_edges() == kept
+    torch.testing.assert_close(dg.MaskedDeepDAN.from_graph(graph)(x), expected)

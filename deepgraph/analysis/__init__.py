@@ -18,7 +18,16 @@ from deepgraph.analysis.components import (
     largest_component_share,
     max_core,
 )
-from deepgraph.analysis.cost import Cost, bytes_bitmask, bytes_csr, bytes_dense, flops, network_cost, parameters
+from deepgraph.analysis.cost import (
+    Cost,
+    bytes_bitmask,
+    bytes_csr,
+    bytes_dense,
+    flops,
+    network_cost,
+    parameters,
+    weight_bytes,
+)
 from deepgraph.analysis.degrees import (
     FanSummary,
     degree_distribution,
@@ -173,5 +182,6 @@ __all__ = [
     "strength",
     "tail_test",
     "triangles",
+    "weight_bytes",
     "without_dense_pairs",
 ]

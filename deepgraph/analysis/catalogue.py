@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from deepgraph.analysis import cost, reach, size
-from deepgraph.analysis.catalogue_degrees import degree_measures, fan_part
+from deepgraph.analysis.catalogue_degrees import NEWMAN, degree_measures, fan_part
 from deepgraph.analysis.catalogue_structure import structure_measures
 from deepgraph.analysis.degrees import sign_balance
 from deepgraph.analysis.edges import EdgeArrays
 from deepgraph.analysis.measure import Estimate, Measure
+from deepgraph.analysis.mixing import assortativity
 from deepgraph.analysis.paths import PathLengths, path_lengths
 from deepgraph.analysis.smallworld import small_world_clustering
 from deepgraph.analysis.stages import EFFECTIVE, GINI
@@ -21,6 +22,7 @@ __all__ = ["INGREDIENTS", "MEASURES"]
 
 WATTS = "Watts & Strogatz, Nature 393 (1998), 440-442"
 HUMPHRIES = "Humphries & Gurney, PLoS ONE 3 (2008), e0002051"
+TANAKA = "Tanaka, Kunin, Yamins & Ganguli, NeurIPS 2020"
 BARRAT = "Barrat, Barthelemy, Pastor-Satorras & Vespignani, PNAS 101 (2004), 3747-3752"
 
 
@@ -121,33 +123,32 @@ def _reach() -> list[Measure]:
 
 
 def _weights() -> list[Measure]:
-    def measure(name: str, function: Callable[..., Any], definition: str, reference: str, unit: str) -> Measure:
-        return Measure(name, "weights", function, definition, reference, unit, "directed", weighted=True)
+    def measure(
+        name: str, function: Callable[..., Any], definition: str, reference: str, unit: str, way: Any = "directed"
+    ) -> Measure:
+        return Measure(name, "weights", function, definition, reference, unit, way, weighted=True)
 
+    uneven = "Gini coefficient of the summed magnitude of {} weights."
+    mean = "Mean summed magnitude of incoming weights, over nodes that are no inputs."
+    ends = "Correlation of the summed magnitudes of weights at the two ends of an edge."
+    paths = "Natural logarithm of the sum over input-output paths of the product of the magnitudes of their weights."
+    signs = "(Positive - negative) over (positive + negative) edges."
     return [
-        measure(
-            "mean_strength_in",
-            fan_part("in", "mean", "abs"),
-            "Mean summed magnitude of incoming weights, over nodes that are no inputs.",
-            BARRAT,
-            "weight",
-        ),
-        measure(
-            "gini_strength_in",
-            fan_part("in", "gini", "abs"),
-            "Gini coefficient of the summed magnitude of incoming weights.",
-            GINI,
-            "share",
-        ),
-        measure(
-            "gini_strength_out",
-            fan_part("out", "gini", "abs"),
-            "Gini coefficient of the summed magnitude of outgoing weights.",
-            GINI,
-            "share",
-        ),
-        measure("sign_balance", sign_balance, "(Positive - negative) over (positive + negative) edges.", "", "share"),
+        measure("mean_strength_in", fan_part("in", "mean", "abs"), mean, BARRAT, "weight"),
+        measure("gini_strength_in", fan_part("in", "gini", "abs"), uneven.format("incoming"), GINI, "share"),
+        measure("gini_strength_out", fan_part("out", "gini", "abs"), uneven.format("outgoing"), GINI, "share"),
+        measure("assortativity_strength", _assortativity_strength, ends, NEWMAN, "correlation", "undirected"),
+        measure("log_paths_abs", _log_paths_abs, paths, TANAKA, "log weight"),
+        measure("sign_balance", sign_balance, signs, "", "share", ""),
     ]
+
+
+def _assortativity_strength(view: EdgeArrays) -> float:
+    return assortativity(view, weight="abs")
+
+
+def _log_paths_abs(view: EdgeArrays) -> float:
+    return reach.log_paths(view, weight="abs")
 
 
 def _cost() -> list[Measure]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -35,8 +35,7 @@ def _motif(name: str) -> Callable[[EdgeArrays], Estimate]:
     """Return the function that counts one motif."""
 
     def value(view: EdgeArrays) -> Estimate:
-        none = name == "feed_forward" and view.num_edges and not has_triangle_stages(view)
-        said = "0 by construction: no three stages are joined pairwise" if none else ""
+        said = _why_none(view) if name == "feed_forward" else ""
         return Estimate(float(getattr(view.once("motifs", lambda: motifs(view)), name)), None, said)
 
     return value
@@ -52,17 +51,23 @@ def _betweenness(view: EdgeArrays, generator: np.random.Generator) -> Estimate:
     return Estimate(float(found.values[at]), float(found.error[at]), said)
 
 
-def _gini_pagerank(view: EdgeArrays) -> float:
-    return gini(pagerank(view)) if view.num_nodes else np.nan
+def _gini_pagerank(weight: str | None) -> Callable[[EdgeArrays], float]:
+    """Return the function that tells how unequal the ranks of the nodes are."""
+
+    def value(view: EdgeArrays) -> float:
+        return gini(pagerank(view, weight=weight)) if view.num_nodes else np.nan
+
+    return value
 
 
 def _clustering(view: EdgeArrays) -> Estimate:
-    said = (
-        ""
-        if has_triangle_stages(view) or not view.num_edges
-        else "0 by construction: no three stages are joined pairwise"
-    )
-    return Estimate(clustering(view), None, said)
+    return Estimate(clustering(view), None, _why_none(view))
+
+
+def _why_none(view: EdgeArrays) -> str:
+    """Return why there are no triangles, where that is known before counting."""
+    possible = has_triangle_stages(view) or not view.num_edges
+    return "" if possible else "0 by construction: no three stages are joined pairwise"
 
 
 def _sigma(own: Mapping[str, float], nulls: Mapping[str, float]) -> float:
@@ -78,99 +83,115 @@ def _modularity(view: EdgeArrays, generator: np.random.Generator) -> Estimate:
 
 def structure_measures() -> list[Measure]:
     """Return the measures of this family."""
+    return [*_wholeness(), *_closeness_of_neighbours(), *_motifs(), *_centralities(), *_small_worlds(), *_spectra()]
 
-    def measure(
-        name: str, function: Callable[..., Any], definition: str, reference: str, unit: str, **rest: Any
-    ) -> Measure:
-        return Measure(name, "structure", function, definition, reference, unit, "undirected", **rest)
 
-    squares, made_of = "O(sum of squared degrees)", ("small_world_clustering", "path_length_mean")
-    sigma = "Clustering over that of {} nulls, divided by the same ratio of mean path lengths."
-    gap = "{}, on the largest component of each stage pair, averaged with edges as weights."
+def _undirected(
+    name: str, function: Callable[..., Any], definition: str, reference: str, unit: str, **rest: Any
+) -> Measure:
+    return Measure(name, "structure", function, definition, reference, unit, "undirected", **rest)
+
+
+def _wholeness() -> list[Measure]:
+    """Return what is connected at all, and how densely at its core."""
     return [
-        measure("components", components, "Weakly connected components.", "", "components"),
-        measure("largest_component_share", largest_component_share, "Nodes in the largest component.", "", "share"),
-        measure("max_core", max_core, "Largest k with a k-core.", SEIDMAN, "edges"),
-        measure("core_share", core_share, "Nodes in the innermost core.", SEIDMAN, "share"),
-        measure("clustering", _clustering, "Mean local clustering.", WATTS, "share", cost="O(E^1.5)", thin=True),
-        measure(
-            "bipartite_clustering",
-            bipartite_clustering,
-            "Four times the squares over the paths of three edges, within stage pairs.",
-            ROBINS,
-            "share",
-            cost=squares,
-            thin=True,
-        ),
-        measure(
-            "butterflies", butterflies, "Squares within stage pairs.", BUTTERFLY, "squares", cost=squares, thin=True
-        ),
-        *(
-            Measure(
-                f"motif_{name}",
-                "structure",
-                _motif(name),
-                f"Sets of three nodes joined as {how}, by all their edges.",
-                MILO,
-                "motifs",
-                "directed",
-                "O(E^1.5)",
-                thin=True,
-            )
-            for name, how in (
-                ("feed_forward", "u -> v -> w and u -> w"),
-                ("chain", "u -> v -> w"),
-                ("fan_out", "v <- u -> w"),
-                ("fan_in", "u -> w <- v"),
-            )
-        ),
+        _undirected("components", components, "Weakly connected components.", "", "components"),
+        _undirected("largest_component_share", largest_component_share, "Nodes in the largest component.", "", "share"),
+        _undirected("max_core", max_core, "Largest k with a k-core.", SEIDMAN, "edges"),
+        _undirected("core_share", core_share, "Nodes in the innermost core.", SEIDMAN, "share"),
+    ]
+
+
+def _closeness_of_neighbours() -> list[Measure]:
+    """Return how many triangles and squares close."""
+    ways = {"cost": "O(sum of squared degrees)", "thin": True}
+    squares = "Four times the squares over the paths of three edges, within stage pairs."
+    return [
+        _undirected("clustering", _clustering, "Mean local clustering.", WATTS, "share", cost="O(E^1.5)", thin=True),
+        _undirected("bipartite_clustering", bipartite_clustering, squares, ROBINS, "share", **ways),
+        _undirected("butterflies", butterflies, "Squares within stage pairs.", BUTTERFLY, "squares", **ways),
+    ]
+
+
+def _motifs() -> list[Measure]:
+    """Return the four ways to join three nodes of an acyclic graph."""
+    ways = {
+        "feed_forward": "u -> v -> w and u -> w",
+        "chain": "u -> v -> w",
+        "fan_out": "v <- u -> w",
+        "fan_in": "u -> w <- v",
+    }
+    said = "Sets of three nodes joined as {}, by all their edges."
+    return [
         Measure(
-            "max_betweenness",
+            f"motif_{name}",
             "structure",
-            _betweenness,
-            "Largest share of shortest directed paths through one node, ends not counted.",
-            BRANDES,
-            "share",
+            _motif(name),
+            said.format(how),
+            MILO,
+            "motifs",
             "directed",
-            "O(E) per source and level",
-            random=True,
-        ),
-        Measure(
-            "gini_pagerank",
+            "O(E^1.5)",
+            thin=True,
+        )
+        for name, how in ways.items()
+    ]
+
+
+def _centralities() -> list[Measure]:
+    """Return how unevenly nodes matter."""
+    between = "Largest share of shortest directed paths through one node, ends not counted."
+    ranked = "Gini coefficient of PageRank with damping .85{}."
+
+    def rank(name: str, weight: str | None, said: str) -> Measure:
+        function, weighted = _gini_pagerank(weight), weight is not None
+        return Measure(
+            name,
             "structure",
-            _gini_pagerank,
-            "Gini coefficient of PageRank with damping .85.",
+            function,
+            ranked.format(said),
             BRIN,
             "share",
             "directed",
             "O(E) per step",
-        ),
-        measure("sigma_er", _sigma, sigma.format("Erdos-Renyi"), HUMPHRIES, "ratio", versus="er", needs=made_of),
-        measure(
-            "sigma_degree",
-            _sigma,
-            sigma.format("degree-preserving"),
-            HUMPHRIES,
-            "ratio",
-            versus="degree",
-            needs=made_of,
-        ),
-        measure(
-            "modularity",
-            _modularity,
-            "Modularity of the partition that Louvain finds.",
-            BLONDEL,
-            "share",
-            thin=True,
+            weighted=weighted,
+        )
+
+    return [
+        Measure(
+            "max_betweenness", "structure", _betweenness, between, BRANDES, "share", "directed", "O(E) per source",
             random=True,
         ),
-        measure("spectral_gap", spectral_gap, gap.format("First minus second singular value"), EXPANDER, "", thin=True),
-        measure(
-            "ramanujan_gap",
-            ramanujan_gap,
-            gap.format("sqrt(d_L - 1) + sqrt(d_R - 1) - second singular value"),
-            RAMANUJAN,
-            "",
-            thin=True,
-        ),
+        rank("gini_pagerank", None, ""),
+        rank("gini_pagerank_abs", "abs", ", ranks handed on by magnitudes of weights"),
+    ]  # fmt: skip
+
+
+def _small_worlds() -> list[Measure]:
+    """Return the small-world coefficients and the modularity."""
+    made_of = ("small_world_clustering", "path_length_mean")
+    sigma = "Clustering over that of {} nulls, divided by the same ratio of mean path lengths."
+    found = "Modularity of the partition that Louvain finds."
+
+    def against(name: str, versus: Literal["er", "degree"], nulls: str) -> Measure:
+        cost = "O(E^1.5) and O(E) per source, for every null"
+        return _undirected(
+            name, _sigma, sigma.format(nulls), HUMPHRIES, "ratio", versus=versus, needs=made_of, cost=cost
+        )
+
+    return [
+        against("sigma_er", "er", "Erdos-Renyi"),
+        against("sigma_degree", "degree", "degree-preserving"),
+        _undirected("modularity", _modularity, found, BLONDEL, "share", cost="O(E) per pass", thin=True, random=True),
+    ]
+
+
+def _spectra() -> list[Measure]:
+    """Return the gaps in the singular values of the stage pairs."""
+    gap = "{}, on the largest component of each stage pair, averaged with edges as weights."
+    first, second = "First minus second singular value", "sqrt(d_L - 1) + sqrt(d_R - 1) - second singular value"
+    rest = {"cost": "O(E) per iteration", "thin": True}
+    return [
+        _undirected("spectral_gap", spectral_gap, gap.format(first), EXPANDER, "", **rest),
+        _undirected("ramanujan_gap", ramanujan_gap, gap.format(second), RAMANUJAN, "", **rest),
     ]

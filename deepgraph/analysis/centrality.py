@@ -11,7 +11,7 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from deepgraph.analysis.components import largest_component
-from deepgraph.analysis.edges import EdgeArrays, FloatArray, IntArray, arrays_of
+from deepgraph.analysis.edges import EdgeArrays, FloatArray, IntArray, arrays_of, ratio
 from deepgraph.errors import ArgumentError, TooLargeError
 from deepgraph.graph.sampling import as_generator
 
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Centrality", "betweenness", "closeness", "pagerank"]
 
-# Searches that run at once: one column each of dense (N, batch) matrices.
-_BATCH = 32
-# Products of an edge and a search, over all levels: some minutes of one core.
-_WORK_LIMIT = 10**11
+# Searches that run at once, and the edges that these may walk: about 40 bytes each.
+_BATCH, _BATCH_EDGES = 32, 8_000_000
+# Edges that all searches together may walk: some minutes of one core.
+_WORK_LIMIT = 10**10
+_DEEPEST = 20_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +70,7 @@ def betweenness(graph: Source, sources: int = 256, seed: Seed = None) -> Central
     ArgumentError
         If `sources` is below 2.
     TooLargeError
-        If the graph is so deep and large that the searches would take minutes.
+        If the sources would walk more than 1e10 edges, or shortest paths have 20,000 edges or more.
 
     References
     ----------
@@ -79,7 +80,7 @@ def betweenness(graph: Source, sources: int = 256, seed: Seed = None) -> Central
 
     Notes
     -----
-    O(E) per source and level, in sparse products over 32 sources at once.
+    O(E) per source. Up to 32 searches run at once, so that deep graphs take few numpy calls per level.
 
     Examples
     --------
@@ -91,10 +92,16 @@ def betweenness(graph: Source, sources: int = 256, seed: Seed = None) -> Central
     view = arrays_of(graph)
     size = view.num_nodes
     chosen = _chosen(size, sources, seed)
+    if view.num_edges * len(chosen) > _WORK_LIMIT:
+        raise TooLargeError(
+            f"expected searches that walk at most {_WORK_LIMIT:.0e} edges, got {len(chosen):,} sources in a graph of "
+            f"{view.num_edges:,} edges; take fewer sources"
+        )
     total, squares = np.zeros(size), np.zeros(size)
     if size > 2:
-        for low in range(0, len(chosen), _BATCH):
-            share = _dependencies(view, chosen[low : low + _BATCH]) / (size - 2)
+        batch = max(1, min(_BATCH, _BATCH_EDGES // max(size, view.num_edges)))
+        for low in range(0, len(chosen), batch):
+            share = _dependencies(view, chosen[low : low + batch]) / (size - 2)
             total += share.sum(axis=1)
             squares += (share**2).sum(axis=1)
     count = max(len(chosen), 1)
@@ -121,38 +128,63 @@ def _hoeffding(values: int, samples: int, probability: float = 0.95) -> float:
 
 
 def _dependencies(view: EdgeArrays, sources: IntArray) -> FloatArray:
-    """Return for each node and source (N, K) the summed shares of the source's shortest paths that pass the node."""
-    count = len(sources)
-    columns = np.arange(count)
-    distance = np.full((view.num_nodes, count), -1, dtype=np.int32)
-    paths = np.zeros((view.num_nodes, count))
-    distance[sources, columns], paths[sources, columns] = 0, 1.0
-    frontier = paths.copy()
+    """Return for each node and source (N, K) the summed shares of the source's shortest paths that pass the node.
+
+    The searches run as one, over keys search * N + node, and walk each edge once on the way out and once back.
+    """
+    size, count = view.num_nodes, len(sources)
+    level = np.full(count * size, -1, dtype=np.int32)
+    place = np.empty(count * size, dtype=np.int32)
+    paths, passed = np.zeros(count * size), np.zeros(count * size)
+    frontiers: list[IntArray] = [np.arange(count) * size + sources]
+    level[frontiers[0]], paths[frontiers[0]] = 0, 1.0
     # Numbers of paths grow exponentially with depth: each level is scaled, and only ratios of neighbours are used.
     scales = [np.ones(count)]
     while True:
-        if len(scales) * view.num_edges * count > _WORK_LIMIT:
-            raise TooLargeError(
-                f"expected searches of at most {_WORK_LIMIT:.0e} steps, got a graph of {view.num_edges:,} edges and "
-                f"more than {len(scales):,} levels; measure a part of it"
-            )
-        reached = view.in_csr @ frontier
-        reached[distance >= 0] = 0.0
-        largest = reached.max(axis=0)
-        if not largest.any():
+        tail, head = _steps_out(view, frontiers[-1])
+        fresh = level[head] < 0
+        tail, head = tail[fresh], head[fresh]
+        if not head.size:
             break
-        scale = np.where(largest > 0, largest, 1.0)
-        frontier = reached / scale
-        found = reached > 0
-        distance[found] = len(scales)
-        paths[found] = frontier[found]
+        if len(frontiers) == _DEEPEST:
+            raise TooLargeError(
+                f"expected shortest paths of fewer than {_DEEPEST:,} edges, got a graph of {view.num_nodes:,} nodes "
+                "with longer ones; measure a part of it"
+            )
+        level[head] = len(frontiers)
+        frontier, rank = _distinct(head, place)
+        arriving = np.bincount(rank, weights=paths[frontiers[-1]][tail])
+        scale = np.zeros(count)
+        np.maximum.at(scale, frontier // size, arriving)
+        scale[scale == 0] = 1.0  # searches that have ended
+        paths[frontier] = arriving / scale[frontier // size]
+        frontiers.append(frontier)
         scales.append(scale)
-    passed = np.zeros_like(paths)
-    for level in range(len(scales) - 1, 1, -1):
-        here = distance == level
-        share = np.divide(1.0 + passed, paths, out=np.zeros_like(paths), where=here) / scales[level]
-        passed += np.where(distance == level - 1, paths * (view.out_csr @ share), 0.0)
-    return passed
+    for depth in range(len(frontiers) - 1, 1, -1):
+        frontier = frontiers[depth - 1]
+        tail, head = _steps_out(view, frontier)
+        onward = level[head] == depth
+        tail, head = tail[onward], head[onward]
+        share = (1.0 + passed[head]) / (paths[head] * scales[depth][head // size])
+        passed[frontier] = paths[frontier] * np.bincount(tail, weights=share, minlength=len(frontier))
+    return passed.reshape(count, size).T
+
+
+def _steps_out(view: EdgeArrays, frontier: IntArray) -> tuple[IntArray, IntArray]:
+    """Return the edges (K,) that leave keys (F,): the place in `frontier` of each tail and the key of each head."""
+    node = frontier % view.num_nodes
+    fan, first = view.fan_out[node], view.out_csr.indptr[node]
+    tail = np.repeat(np.arange(len(frontier)), fan)
+    edge = np.arange(len(tail)) + (first - (np.cumsum(fan) - fan))[tail]
+    return tail, view.dst[edge] + (frontier - node)[tail]
+
+
+def _distinct(keys: IntArray, place: IntArray) -> tuple[IntArray, IntArray]:
+    """Return the distinct keys (D,), and the place of each key (K,) among them; `place` is scratch for every key."""
+    place[keys] = np.arange(len(keys))
+    found = keys[place[keys] == np.arange(len(keys))]
+    place[found] = np.arange(len(found))
+    return found, place[keys]
 
 
 def closeness(graph: Source, sources: int = 256, seed: Seed = None) -> Centrality:
@@ -212,10 +244,10 @@ def closeness(graph: Source, sources: int = 256, seed: Seed = None) -> Centralit
     return Centrality(values, error, bound, count, size)
 
 
-def pagerank(graph: Source, damping: float = 0.85, tolerance: float = 1e-10) -> FloatArray:
+def pagerank(graph: Source, damping: float = 0.85, tolerance: float = 1e-10, weight: str | None = None) -> FloatArray:
     """Return the PageRank (N,) of every node along directed edges; the values add up to 1.
 
-    Nodes without outgoing edges hand their rank to all.
+    Nodes without outgoing edges, or with weights of 0 alone, hand their rank to all.
 
     Parameters
     ----------
@@ -223,11 +255,15 @@ def pagerank(graph: Source, damping: float = 0.85, tolerance: float = 1e-10) -> 
         Share of rank that follows edges, in [0, 1).
     tolerance : float
         Largest summed change of the last step, above 0.
+    weight : None, "weight" or "abs"
+        What share of a node's rank an edge takes: equal ones, or by weights, which must not be negative, or magnitudes.
 
     Raises
     ------
     ArgumentError
-        If `damping` or `tolerance` is out of range.
+        If `damping` or `tolerance` is out of range, or a weight is negative.
+    MissingColumnError
+        If the graph has no weights and they are asked for.
 
     References
     ----------
@@ -253,9 +289,13 @@ def pagerank(graph: Source, damping: float = 0.85, tolerance: float = 1e-10) -> 
     if size == 0:
         return np.zeros(0)
     rank = np.full(size, 1.0 / size)
-    sinks, out = view.fan_out == 0, np.maximum(view.fan_out, 1)
+    amounts = view.amounts(weight)
+    out = np.bincount(view.src, weights=amounts, minlength=size)
+    sinks = out == 0
+    share = ratio(amounts, out[view.src], empty=0.0)  # not rank / out, which overflows for tiny weights
+    links = sparse.csr_array((share, (view.dst, view.src)), shape=(size, size))
     while True:
-        handed = view.in_csr @ (rank / out) + rank[sinks].sum() / size
+        handed = links @ rank + rank[sinks].sum() / size
         before, rank = rank, damping * handed + (1.0 - damping) / size
         if np.abs(rank - before).sum() < tolerance:
             return np.asarray(rank / rank.sum(), dtype=np.float64)

@@ -69,7 +69,7 @@ def modularity(
     if library not in ("deepgraph", "networkit"):
         raise ArgumentError(f'library must be "deepgraph" or "networkit", got {library!r}')
     view, _ = without_dense_pairs(arrays_of(graph), dense_limit)
-    values = _checked(view, weight)
+    values = view.amounts(weight)
     if not values.any():
         return math.nan
     number = int(as_generator(seed).integers(2**31))
@@ -107,7 +107,7 @@ def louvain(graph: Source, weight: str | None = None, seed: Seed = None) -> IntA
             'install networkit and take modularity(graph, library="networkit")'
         )
     rng, size = as_generator(seed), view.num_nodes
-    half = sparse.csr_array((_checked(view, weight), (view.src, view.dst)), shape=(size, size))
+    half = sparse.csr_array((view.amounts(weight), (view.src, view.dst)), shape=(size, size))
     adjacency = sparse.csr_array(half + half.T)
     community = np.arange(size)
     while adjacency.sum() > 0:
@@ -185,7 +185,7 @@ def modularity_of(graph: Source, community: IntArray, weight: str | None = None)
         raise ArgumentError(
             f"community must have one entry per node ({view.num_nodes},), got shape {np.shape(community)}"
         )
-    values = _checked(view, weight)
+    values = view.amounts(weight)
     total = float(values.sum())
     if total == 0.0:
         return math.nan
@@ -195,16 +195,6 @@ def modularity_of(graph: Source, community: IntArray, weight: str | None = None)
     ends = np.bincount(near, weights=values, minlength=view.num_nodes)
     ends += np.bincount(far, weights=values, minlength=view.num_nodes)
     return inside - float(((ends / (2 * total)) ** 2).sum())
-
-
-def _checked(view: EdgeArrays, weight: str | None) -> FloatArray:
-    """Return what each edge counts (E,), none of it negative."""
-    values = view.values(weight)
-    if values.size and values.min() < 0:
-        raise ArgumentError(
-            f'modularity needs weights >= 0, got {values.min()}; take weight="abs" or leave weight=None'
-        )
-    return values
 
 
 def _by_networkit(view: EdgeArrays, values: FloatArray, seed: int) -> float:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepgraph.analysis.edges import arrays_of
+from deepgraph.analysis.edges import EdgeArrays, arrays_of
 from deepgraph.errors import ArgumentError
 
 if TYPE_CHECKING:
     from deepgraph.analysis.edges import Source
 
-__all__ = ["Cost", "bytes_bitmask", "bytes_csr", "bytes_dense", "flops", "network_cost", "parameters"]
+__all__ = ["Cost", "bytes_bitmask", "bytes_csr", "bytes_dense", "flops", "network_cost", "parameters", "weight_bytes"]
 
 _INDEX_BYTES = 4
 _POINTER_BYTES = 8
@@ -41,7 +42,7 @@ class Cost:
 
 
 def network_cost(graph: Source, value_bytes: int = 4) -> Cost:
-    """Return parameters, operations and bytes of a graph as a network.
+    """Return parameters, operations and bytes of a graph as a network. O(E).
 
     Parameters
     ----------
@@ -60,17 +61,11 @@ def network_cost(graph: Source, value_bytes: int = 4) -> Cost:
     Cost(parameters=3, flops=4, bytes_csr=48, bytes_bitmask=9, bytes_dense=8)
     """
     view = arrays_of(graph)
-    return Cost(
-        parameters(view),
-        flops(view),
-        bytes_csr(view, value_bytes),
-        bytes_bitmask(view, value_bytes),
-        bytes_dense(view, value_bytes),
-    )
+    return Cost(parameters(view), flops(view), *(weight_bytes(view, storage, value_bytes) for storage in _STORAGES))
 
 
 def parameters(graph: Source) -> int:
-    """Return the number of parameters: one weight per edge and one bias per node that is no input.
+    """Return the number of parameters: one weight per edge and one bias per node that is no input. O(N).
 
     An entry that many edges share, as in a convolution read out as neurons, is counted once per edge.
 
@@ -85,7 +80,7 @@ def parameters(graph: Source) -> int:
 
 
 def flops(graph: Source) -> int:
-    """Return the floating-point operations of one forward pass of one sample: 2 per edge.
+    """Return the floating-point operations of one forward pass of one sample: 2 per edge. O(1).
 
     A unit of fan-in k takes k products, k - 1 sums and the sum with its bias; activations are not counted.
 
@@ -98,13 +93,45 @@ def flops(graph: Source) -> int:
     return 2 * arrays_of(graph).num_edges
 
 
-def bytes_csr(graph: Source, value_bytes: int = 4) -> int:
-    """Return the bytes of the weights in compressed rows: a value and a 4-byte index per edge, 8 bytes per row.
+_STORAGES: dict[str, Callable[[EdgeArrays, int], int]] = {
+    "csr": lambda view, value: view.num_edges * (value + _INDEX_BYTES) + (view.num_nodes + 1) * _POINTER_BYTES,
+    "bitmask": lambda view, value: view.num_edges * value + int(((view.pairs.admissible + 7) // 8).sum()),
+    "dense": lambda view, value: int(view.pairs.admissible.sum()) * value,
+}
+
+
+def weight_bytes(graph: Source, storage: str, value_bytes: int = 4) -> int:
+    """Return the bytes that the weights of a graph take in one storage, biases not counted. O(E).
+
+    Parameters
+    ----------
+    storage : {"csr", "bitmask", "dense"}
+        "csr": compressed rows, a value and a 4-byte index per edge and 8 bytes per row. "bitmask": a value per edge and
+        one bit per pair of the stage pairs with edges, each padded to whole bytes. "dense": full matrices of these.
+    value_bytes : int
+        Bytes of one weight, >= 1; 4 for float32.
 
     Raises
     ------
     ArgumentError
-        If `value_bytes` is below 1.
+        If `storage` is none of these, or `value_bytes` is below 1.
+
+    Examples
+    --------
+    >>> from deepgraph.analysis import EdgeArrays
+    >>> view = EdgeArrays.from_arrays([0, 1], [2, 2], 3)
+    >>> [weight_bytes(view, storage) for storage in ("csr", "bitmask", "dense")]
+    [48, 9, 8]
+    """
+    if storage not in _STORAGES:
+        raise ArgumentError(f"storage must be one of {', '.join(_STORAGES)}, got {storage!r}")
+    if value_bytes < 1:
+        raise ArgumentError(f"value_bytes must be at least 1, got {value_bytes}")
+    return _STORAGES[storage](arrays_of(graph), value_bytes)
+
+
+def bytes_csr(graph: Source, value_bytes: int = 4) -> int:
+    """Return the bytes of the weights in compressed rows; `weight_bytes` says what counts and what raises.
 
     Examples
     --------
@@ -112,19 +139,11 @@ def bytes_csr(graph: Source, value_bytes: int = 4) -> int:
     >>> bytes_csr(EdgeArrays.from_arrays([0, 1], [2, 2], 3))
     48
     """
-    view, value = arrays_of(graph), _checked(value_bytes)
-    return view.num_edges * (value + _INDEX_BYTES) + (view.num_nodes + 1) * _POINTER_BYTES
+    return weight_bytes(graph, "csr", value_bytes)
 
 
 def bytes_bitmask(graph: Source, value_bytes: int = 4) -> int:
-    """Return the bytes of the weights as one bit per pair and a value per edge, over the stage pairs with edges.
-
-    Each stage pair is padded to whole bytes.
-
-    Raises
-    ------
-    ArgumentError
-        If `value_bytes` is below 1.
+    """Return the bytes of the weights beside a bit per pair; `weight_bytes` says what counts and what raises.
 
     Examples
     --------
@@ -132,17 +151,11 @@ def bytes_bitmask(graph: Source, value_bytes: int = 4) -> int:
     >>> bytes_bitmask(EdgeArrays.from_arrays([0, 1], [2, 2], 3))
     9
     """
-    view, value = arrays_of(graph), _checked(value_bytes)
-    return view.num_edges * value + int(((view.pairs.admissible + 7) // 8).sum())
+    return weight_bytes(graph, "bitmask", value_bytes)
 
 
 def bytes_dense(graph: Source, value_bytes: int = 4) -> int:
-    """Return the bytes of the weights as full matrices, over the stage pairs with edges.
-
-    Raises
-    ------
-    ArgumentError
-        If `value_bytes` is below 1.
+    """Return the bytes of the weights as full matrices; `weight_bytes` says what counts and what raises.
 
     Examples
     --------
@@ -150,11 +163,4 @@ def bytes_dense(graph: Source, value_bytes: int = 4) -> int:
     >>> bytes_dense(EdgeArrays.from_arrays([0, 1], [2, 2], 3))
     8
     """
-    return int(arrays_of(graph).pairs.admissible.sum()) * _checked(value_bytes)
-
-
-def _checked(value_bytes: int) -> int:
-    """Return `value_bytes` after a check of its range."""
-    if value_bytes < 1:
-        raise ArgumentError(f"value_bytes must be at least 1, got {value_bytes}")
-    return value_bytes
+    return weight_bytes(graph, "dense", value_bytes)

@@ -221,6 +221,23 @@ class EdgeArrays:
             )
         return np.abs(self.weight) if weight == "abs" else self.weight
 
+    def amounts(self, weight: str | None) -> FloatArray:
+        """Return `values(weight)` (E,) for a measure that has no meaning for negative weights.
+
+        Raises
+        ------
+        ArgumentError
+            If `weight` is unknown, or a weight is negative.
+        MissingColumnError
+            If weights are asked for and the graph has none.
+        """
+        values = self.values(weight)
+        if values.size and values.min() < 0:
+            raise ArgumentError(
+                f'this measure needs weights >= 0, got {values.min()}; take weight="abs" or leave weight=None'
+            )
+        return values
+
     @cached_property
     def fan_in(self) -> IntArray:
         """Number of incoming edges of each node (N,)."""

@@ -17,16 +17,25 @@ if TYPE_CHECKING:
 __all__ = ["assortativity", "rich_club", "rich_club_curve", "rich_nodes"]
 
 
-def assortativity(graph: Source, source: str = "total", target: str = "total") -> float:
-    """Return the correlation in [-1, 1] of the degrees at the two ends of an edge; NaN where either never varies.
+def assortativity(graph: Source, source: str = "total", target: str = "total", weight: str | None = None) -> float:
+    """Return the correlation in [-1, 1] of the degrees at the two ends of an edge; NaN where either never varies. O(E).
 
     Undirected with the default "total": every edge counts in both directions. With "in" or "out" the edge is
     directed, and the `source` degree of its source meets the `target` degree of its target.
 
+    Parameters
+    ----------
+    source, target : {"in", "out", "total"}
+        Which degree counts at either end.
+    weight : None, "weight" or "abs"
+        Degrees, or strengths: summed weights or magnitudes.
+
     Raises
     ------
     ArgumentError
-        If `source` or `target` is not "in", "out" or "total".
+        If `source`, `target` or `weight` is not one of these.
+    MissingColumnError
+        If the graph has no weights and they are asked for.
 
     References
     ----------
@@ -41,7 +50,7 @@ def assortativity(graph: Source, source: str = "total", target: str = "total") -
     -1.0
     """
     view = arrays_of(graph)
-    near, far = degrees(view, source)[view.src], degrees(view, target)[view.dst]
+    near, far = degrees(view, source, weight)[view.src], degrees(view, target, weight)[view.dst]
     if source == target == "total":
         near, far = np.concatenate([near, far]), np.concatenate([far, near])
     if near.size == 0:

@@ -9,9 +9,11 @@ import pickle
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
@@ -116,11 +118,20 @@ def _check_sendable(function: Callable[..., Any], task: tuple[Any, ...]) -> None
 
 
 def _begin_process() -> None:
-    """Set up a worker: one thread; Ctrl-C is for the parent, which ends its workers."""
+    """Set up a worker: one thread; Ctrl-C is for the parent, which ends its workers, also by being killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
 
     torch.set_num_threads(1)
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent has ended: one that was killed could not tell, and its workers wait for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 @contextlib.contextmanager

@@ -179,11 +179,28 @@ def dead_neurons(graph: Source) -> int:
     return int(np.count_nonzero(view.is_hidden)) - live_units(view)
 
 
-def log_paths(graph: Source) -> float:
+def log_paths(graph: Source, weight: str | None = None) -> float:
     """Return the natural logarithm of the number of directed input-output paths; -inf where there is none.
 
     A path has at least one edge. Counts overflow from some hundred layers on, so sums are taken of logarithms, stage
     by stage: O(N + E).
+
+    Parameters
+    ----------
+    weight : None, "weight" or "abs"
+        What a path counts: 1, or the product of its weights, which must not be negative, or of their magnitudes. With
+        "abs" this is the logarithm of the l1 path norm, which SynFlow conserves.
+
+    Raises
+    ------
+    ArgumentError
+        If `weight` is unknown, or a weight is negative.
+    MissingColumnError
+        If the graph has no weights and they are asked for.
+
+    References
+    ----------
+    Tanaka, Kunin, Yamins & Ganguli, "Pruning neural networks without any data", NeurIPS 2020, equation 2.
 
     Examples
     --------
@@ -195,18 +212,20 @@ def log_paths(graph: Source) -> float:
     2.0
     """
     view = arrays_of(graph)
-    edges = effective_edge_mask(view)
-    src, dst = view.src[edges], view.dst[edges]
+    amounts = view.amounts(weight)
+    edges = effective_edge_mask(view) & (amounts > 0)
+    src, dst, logs = view.src[edges], view.dst[edges], np.log(amounts[edges])
     counts = np.full(view.num_nodes, -np.inf)
     counts[view.inputs] = 0.0
     order = np.lexsort((dst, view.stage_index[dst]))
-    src, dst = src[order], dst[order]
+    src, dst, logs = src[order], dst[order], logs[order]
     for low, high, wide in _walks(view.stage_index[dst]):
-        (_add_wide if wide else _add_narrow)(counts, src[low:high], dst[low:high])
-    arriving = counts[src[view.is_output[dst]]]
-    if arriving.size == 0:
-        return -math.inf
-    most = float(arriving.max())
+        (_add_wide if wide else _add_narrow)(counts, src[low:high], dst[low:high], logs[low:high])
+    ends = view.is_output[dst]
+    arriving = counts[src[ends]] + logs[ends]
+    most = float(arriving.max(initial=-math.inf))
+    if most == -math.inf:
+        return most
     return most + math.log(float(np.exp(arriving - most).sum()))
 
 
@@ -221,20 +240,24 @@ def _walks(stage: IntArray) -> list[tuple[int, int, bool]]:
     return list(zip(low.tolist(), np.append(low[1:], len(stage)).tolist(), wide[opens].tolist(), strict=False))
 
 
-def _add_wide(counts: FloatArray, src: IntArray, dst: IntArray) -> None:
+def _add_wide(counts: FloatArray, src: IntArray, dst: IntArray, logs: FloatArray) -> None:
     """Add the paths that arrive over the edges of one stage, sorted by target, to log `counts` (N,), in place."""
     first = np.flatnonzero(np.diff(dst, prepend=-1))
     target = dst[first]
-    arriving = counts[src]
+    arriving = counts[src] + logs
     high = np.maximum.reduceat(arriving, first)
+    # Weights of 0 may cut off a whole unit, of which nothing arrives.
+    high = np.where(np.isfinite(high), high, 0.0)
     spread = np.diff(np.append(first, len(dst)))
-    total = high + np.log(np.add.reduceat(np.exp(arriving - np.repeat(high, spread)), first))
+    with np.errstate(divide="ignore"):
+        total = high + np.log(np.add.reduceat(np.exp(arriving - np.repeat(high, spread)), first))
     counts[target] = np.logaddexp(counts[target], total)
 
 
-def _add_narrow(counts: FloatArray, src: IntArray, dst: IntArray) -> None:
+def _add_narrow(counts: FloatArray, src: IntArray, dst: IntArray, logs: FloatArray) -> None:
     """Add the paths of edges sorted by stage of the target to log `counts` (N,), one edge at a time, in place."""
     values = counts.data
-    for u, v in zip(src.tolist(), dst.tolist(), strict=True):
-        here, there = values[v], values[u]
-        values[v] = max(here, there) + math.log1p(math.exp(-abs(here - there)))
+    for u, v, log in zip(src.tolist(), dst.tolist(), logs.tolist(), strict=True):
+        here, there = values[v], values[u] + log
+        if there > -math.inf:
+            values[v] = max(here, there) + math.log1p(math.exp(-abs(here - there)))

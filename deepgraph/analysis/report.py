@@ -249,7 +249,7 @@ class Report:
         return self.num_nulls >= FEWEST_FOR_Z
 
     def describe(self, name: str) -> str:
-        """Return definition, unit, direction and reference of a measure, of the graph or of a stage or stage pair.
+        """Return unit, direction, definition, source and cost of a measure, of the graph or of a stage or stage pair.
 
         Raises
         ------
@@ -262,14 +262,14 @@ class Report:
         >>> from deepgraph.graph import CachedLayeredGraph
         >>> report = analyse(CachedLayeredGraph.from_arrays([0, 1], [1, 2]), seed=0, progress=False)
         >>> report.describe("depth")
-        'depth [edges], directed: Edges on the longest directed path.'
+        'depth [edges], directed: Edges on the longest directed path. Time O(E).'
         """
         own = {name: value.measure for name, value in self.values.items()}
         measure = pick(STAGE_MEASURES | PAIR_MEASURES | MEASURES | own, name)
         unit = f" [{measure.unit}]" if measure.unit else ""
         way = f", {measure.directed}" if measure.directed else ""
         source = f" ({measure.reference})" if measure.reference else ""
-        return f"{measure.name}{unit}{way}: {measure.definition}{source}"
+        return f"{measure.name}{unit}{way}: {measure.definition}{source} Time {measure.cost}."
 
 
 def plain(value: Any) -> Any:

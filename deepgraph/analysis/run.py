@@ -22,10 +22,10 @@ from deepgraph.analysis.report import Report, Value
 from deepgraph.analysis.smallworld import null_graph
 from deepgraph.analysis.stages import PAIR_MEASURES, STAGE_MEASURES
 from deepgraph.errors import ArgumentError, MissingColumnError, StructureError, TooLargeError
+from deepgraph.graph import CachedLayeredGraph
 from deepgraph.graph.sampling import as_generator
 
 if TYPE_CHECKING:
-    from deepgraph.graph import CachedLayeredGraph
     from deepgraph.graph.sampling import Seed
 
 __all__ = ["analyse", "evaluate", "evaluate_all"]
@@ -102,7 +102,7 @@ def analyse(
         known = MEASURES | INGREDIENTS
         names = [measure.name if known.get(measure.name) is measure else measure for measure in computed]
         places = [(null, at) for null in drawn for at in range(nulls)]
-        bare = _without_history(graph)
+        bare = _bare(graph) if nulls else graph
         tasks = [(bare, null, at, names, entropy) for null, at in places]
         for index, values in run_tasks(_null_values, tasks, workers):
             null, at = places[index]
@@ -125,11 +125,14 @@ def analyse(
     )
 
 
-def _without_history(graph: CachedLayeredGraph) -> CachedLayeredGraph:
-    """Return a free copy that takes no more than it must to be sent to another process."""
-    copy = graph.copy()
-    copy.history.clear()
-    return copy
+def _bare(graph: CachedLayeredGraph) -> CachedLayeredGraph:
+    """Return a graph of the same edges, stages and roles and nothing else, quick to make and to send to a process."""
+    # A copy would unpack the history of a whole training first, only to throw it away.
+    bare = CachedLayeredGraph.from_arrays(*graph.edge_arrays(), num_nodes=len(graph))
+    bare.set_node_column("stage", graph.stage_array())
+    bare.set_node_column("role", graph.role_array())
+    bare.graph.update({key: graph.graph[key] for key in ("inputs", "outputs") if key in graph.graph})
+    return bare
 
 
 def _null_values(

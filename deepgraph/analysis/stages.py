@@ -105,7 +105,10 @@ def _fan_measures() -> list[Measure]:
         "max": ("maximum", "Largest", "edges", ""),
         "gini": ("gini", "Gini coefficient", "share", GINI),
     }
-    ends = {"in": "fan-in of the units of the stage that are no inputs", "out": "fan-out of those that are no outputs"}
+    ends = {
+        "in": "fan-in of the units of the stage that are no inputs",
+        "out": "fan-out of the units of the stage that are no outputs",
+    }
     return [
         Measure(
             f"{name}_fan_{direction}",

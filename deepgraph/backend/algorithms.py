@@ -6,7 +6,7 @@ then runs its own code, which also says what is wrong with bad arguments.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from scipy.sparse.csgraph import connected_components
 from deepgraph.errors import CycleError, UnsupportedOperationError
 from deepgraph.graph import CachedLayeredGraph
 from deepgraph.graph.arrays import Array
+from deepgraph.graph.derived import relabelled_nodes
 
 __all__ = [
     "ancestors",
@@ -26,6 +27,7 @@ __all__ = [
     "number_weakly_connected_components",
     "out_degree_centrality",
     "pagerank",
+    "relabel_nodes",
     "weakly_connected_components",
 ]
 
@@ -231,3 +233,19 @@ def pagerank(
         if moved < nodes * tol:
             return dict(zip(G.labels(), rank.tolist(), strict=True))
     raise UnsupportedOperationError(_LEFT)
+
+
+def relabel_nodes(
+    G: CachedLayeredGraph, mapping: Mapping[Hashable, Hashable] | Callable[[Hashable], Hashable], copy: bool = True
+) -> CachedLayeredGraph:
+    """Return a graph with other labels; relabelling in place, and merging nodes, are left to networkx.
+
+    Examples
+    --------
+    >>> list(relabel_nodes(CachedLayeredGraph.from_arrays([0], [1]), {1: "b"}).edges)
+    [(0, 'b')]
+    """
+    nodes = relabelled_nodes(G._arrays().nodes, mapping) if copy else None
+    if nodes is None:
+        raise UnsupportedOperationError(_LEFT)
+    return G._from_parts_of_class(nodes, G._arrays().edges.copy(), dict(G.graph))

@@ -16,6 +16,7 @@ FUNCTIONS = {
     "number_weakly_connected_components": "By scipy.",
     "out_degree_centrality": "From the source-major index.",
     "pagerank": "Without personalization, nstart and dangling.",
+    "relabel_nodes": "Copies whose labels stay distinct.",
     "weakly_connected_components": "By scipy.",
 }
 """Names of networkx's functions that have an array version, with a note."""

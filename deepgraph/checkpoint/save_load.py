@@ -13,7 +13,9 @@ from typing import Any
 from deepgraph.checkpoint.objects import Placement, build, restore_objects
 from deepgraph.checkpoint.values import CheckpointDecoder, CheckpointEncoder, SavedObject
 from deepgraph.errors import ArgumentError, FileFormatError
+from deepgraph.graph.cached_layered import CachedLayeredGraph
 from deepgraph.graph.container import write_file
+from deepgraph.graph.file_checks import warn_of_refusal
 from deepgraph.graph.files import parse
 
 __all__ = ["load", "save"]
@@ -40,6 +42,11 @@ def save(obj: Any, path: str | os.PathLike[str]) -> None:
     TooLargeError
         If labels and attributes that fit no array exceed 64 MiB.
 
+    Warns
+    -----
+    UserWarning
+        Of a graph with a cycle, or with weights or biases that are not finite: `load` refuses it unless told otherwise.
+
     Examples
     --------
     >>> import tempfile, torch
@@ -59,9 +66,12 @@ def save(obj: Any, path: str | os.PathLike[str]) -> None:
             )
         content = {"items": [[name, encoder.encode(value, name)] for name, value in obj.items()]}
     write_file(path, content, encoder.arrays)
+    for value in obj.values() if type(obj) is dict else [obj]:
+        if isinstance(value, CachedLayeredGraph):
+            warn_of_refusal(value, 2)
 
 
-def load(path: str | os.PathLike[str], into: Any = None) -> Any:
+def load(path: str | os.PathLike[str], into: Any = None, *, check: bool = True) -> Any:
     """Return what `save` wrote, with objects restored in place where `into` names them.
 
     Parameters
@@ -71,12 +81,14 @@ def load(path: str | os.PathLike[str], into: Any = None) -> Any:
         Objects to restore, under the names they were saved with: modules first, then all others, random state last,
         whatever their order. A module of deepgraph that is not named is built anew; of any other object that is not
         named, its `state_dict` is returned.
+    check : bool
+        Whether graphs must be acyclic, with finite weights and biases; modules may hold any numbers.
 
     Raises
     ------
     FileFormatError
-        If the file is truncated, damaged, foreign or newer, or does not fit an object; all objects of `into` are then
-        as they were.
+        If the file is truncated, damaged, foreign or newer, or does not fit an object; or if a graph fails the
+        check. All objects of `into` are then as they were.
     ArgumentError
         If `into` names something that is not in the file, or cannot be restored in place.
     EditRefusedError
@@ -93,7 +105,7 @@ def load(path: str | os.PathLike[str], into: Any = None) -> Any:
     (True, 7, True)
     """
     name = os.fspath(path)
-    values = parse(path, _decode)
+    values = parse(path, lambda content, arrays: _decode(content, arrays, check))
     single = type(values) is not dict
     found = {_SINGLE: values.value} if single else values
     wanted: dict[str, Any] = {} if into is None else ({_SINGLE: into} if single else into)
@@ -117,8 +129,8 @@ class _Single:
         self.value = value
 
 
-def _decode(content: Any, arrays: list[Any]) -> Any:
-    decoder = CheckpointDecoder(arrays)
+def _decode(content: Any, arrays: list[Any], check: bool) -> Any:
+    decoder = CheckpointDecoder(arrays, check)
     if _SINGLE in content:
         return _Single(decoder.decode(content[_SINGLE]))
     items = [(name, decoder.decode(node)) for name, node in content["items"]]

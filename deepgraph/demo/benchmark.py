@@ -1,9 +1,9 @@
-"""Where sparse wins and where it loses: one training step, dense against sparse, and a graph of 10,000 layers."""
+"""Where sparse wins and where it loses: a training step against dense and other packages, and a deep graph."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from deepgraph.demo.methods import dense_ffn
+from deepgraph.demo.peers import Peer
 from deepgraph.demo.summary import text_table
 from deepgraph.demo.timing import Timings, interleave, threads, training_step
 from deepgraph.graph import CachedLayeredGraph
@@ -38,9 +39,12 @@ class Densities:
         Steps "dense", "dense again", and "<storage> <density>".
     densities : tuple of float
     storages : tuple of str
+        Of this package, and names of other packages.
     sizes : tuple of int
         Widths of the layers, input and output included.
     batch, threads : int
+    left_out : mapping of str to str
+        Packages that were not measured, and why.
     """
 
     timings: Timings
@@ -49,6 +53,7 @@ class Densities:
     sizes: tuple[int, ...]
     batch: int
     threads: int
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """Return the table, the check of the measurement, and where sparse loses."""
@@ -65,7 +70,8 @@ class Densities:
         )
         table = text_table(["storage", "density", "ms/step", "times faster than dense", "quartiles"], rows)
         same = f"dense against itself: {self.timings.ratio('dense', 'dense again')}"
-        return f"{title}\n\n{table}\n\n{same}\n{self.verdict()}"
+        missing = "".join(f"\nnot measured: {name}, {why}" for name, why in self.left_out.items())
+        return f"{title}\n\n{table}\n\n{same}\n{self.verdict()}{missing}"
 
     def verdict(self) -> str:
         """Return a sentence that says where sparse loses to dense."""
@@ -77,7 +83,7 @@ class Densities:
         ]
         if not loses:
             return "sparse is faster than dense PyTorch at every density measured here"
-        return f"no faster than dense PyTorch: {', '.join(loses)}"
+        return f"no faster than dense PyTorch, sparse LOSES: {', '.join(loses)}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the measurement as plain data."""
@@ -87,6 +93,7 @@ class Densities:
             "batch": self.batch,
             "threads": self.threads,
             "timing": self.timings.to_dict(),
+            "left_out": dict(self.left_out),
             "times_faster_than_dense": {
                 name: {"median": ratio.value, "lower_quartile": ratio.low, "upper_quartile": ratio.high}
                 for name, ratio in ratios.items()
@@ -103,6 +110,8 @@ def measure_densities(
     batch: int = 128,
     rounds: int = 15,
     num_threads: int = 1,
+    peers: Sequence[Peer] = (),
+    left_out: Mapping[str, str] | None = None,
 ) -> Densities:
     """Return the times of a full training step of an FFN, dense and at each density in each storage.
 
@@ -115,6 +124,10 @@ def measure_densities(
         Widths of the layers, input and output included.
     batch, rounds, num_threads : int
         Images of a step; measured rounds; threads of torch and of the kernels.
+    peers : sequence of Peer
+        Other packages that do the same work; see `installed_peers`.
+    left_out : mapping of str to str, optional
+        Packages that are not there, and why.
 
     Raises
     ------
@@ -139,9 +152,13 @@ def measure_densities(
                     sizes[0], sizes[-1], list(sizes[1:-1]), density=density, storage=storage, seed=0
                 )  # fmt: skip
                 steps[f"{storage} {density:g}"] = training_step(model, _sgd(model), x, y)
+            for peer in peers:
+                other = peer.network(sizes, density)
+                steps[f"{peer.name} {density:g}"] = training_step(other, _sgd(other), x, y)
         steps["dense again"] = steps["dense"]
         timings = interleave(steps, rounds=rounds, progress="training steps")
-    return Densities(timings, tuple(densities), tuple(storages), tuple(sizes), batch, num_threads)
+    names = (*storages, *(peer.name for peer in peers))
+    return Densities(timings, tuple(densities), names, tuple(sizes), batch, num_threads, dict(left_out or {}))
 
 
 @dataclass(frozen=True)

@@ -37,11 +37,28 @@ def save_picture(path: Path, size: tuple[float, float], paint: Callable[[Axes], 
     ...     save_picture(Path(folder) / "line.png", (2, 1), lambda ax: ax.plot([0, 1])).name
     'line.png'
     """
+
+    def fill(figure: Figure) -> None:
+        paint(figure.add_subplot())
+        if heading:
+            figure.suptitle(heading, x=0.01, ha="left", fontsize=11, fontweight="bold")
+
+    return save_figure(path, size, fill)
+
+
+def save_figure(path: Path, size: tuple[float, float], fill: Callable[[Figure], object]) -> Path:
+    """Return `path` after `fill(figure)` filled a figure of `size` inches and it was saved there, as `save_picture`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_figure(Path(folder) / "empty.svg", (2, 1), lambda figure: None).name
+    'empty.svg'
+    """
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
-    paint(figure.add_subplot())
-    if heading:
-        figure.suptitle(heading, x=0.01, ha="left", fontsize=11, fontweight="bold")
+    fill(figure)
     part = path.with_name(f".{path.name}.part")
     figure.savefig(part, format=path.suffix[1:].lower(), dpi=130)
     part.replace(path)

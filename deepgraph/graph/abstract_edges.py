@@ -7,10 +7,9 @@ from bisect import bisect_left
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from deepgraph.graph.arrays import Array, read_only
+from deepgraph.graph.arrays import Array
 from deepgraph.graph.columns import Columns
 from deepgraph.graph.history import EdgeEdit, History
-from deepgraph.graph.layers import layer_index
 
 if TYPE_CHECKING:
     from deepgraph.graph.edge_set import EdgeSet
@@ -38,12 +37,6 @@ class EdgeStore(abc.ABC):
 
     def __init__(self) -> None:
         self.label: Callable[[int], object] = int
-        self._layers: tuple[int, Array] | None = None
-
-    @property
-    @abc.abstractmethod
-    def version(self) -> int:
-        """A number that rises with every change of edges."""
 
     # -- one edge at a time -------------------------------------------------------------------------------------
 
@@ -155,9 +148,12 @@ class EdgeStore(abc.ABC):
     def nbytes(self) -> int:
         """Bytes of pairs, columns and indexes."""
 
+    @abc.abstractmethod
     def layers(self) -> Array:
-        """Return the layer of every node (N,), read-only; computed at the first call after a change."""
-        if self._layers is None or self._layers[0] != self.version:
-            indptr, dst = self.csr()
-            self._layers = self.version, read_only(layer_index(indptr, dst, len(indptr) - 1, self.label))
-        return self._layers[1]
+        """Return the layer of every node (N,), read-only; computed at the first call, then kept through edits.
+
+        Raises
+        ------
+        CycleError
+            If the graph has a directed cycle; the message names one.
+        """

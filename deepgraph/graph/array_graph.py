@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import hashlib
 import os
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -373,7 +373,7 @@ class ArrayGraph(LayeredGraph, abc.ABC):
         Parameters
         ----------
         format : {"npz", "safetensors", "graphml", "json", "edgelist"}, optional
-            Default by suffix, "npz" for one that is none of these. Text formats hold no history.
+            Default by suffix, "npz" for one that is none of these. GraphML and edge lists hold no history.
 
         Raises
         ------
@@ -385,11 +385,25 @@ class ArrayGraph(LayeredGraph, abc.ABC):
         formats.save(self, path, format)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], format: str | None = None) -> CachedLayeredGraph:
-        """Return the graph of a file in any format of `save`; FileFormatError if it is none."""
+    def load(cls, path: str | os.PathLike[str], format: str | None = None, check: bool = True) -> CachedLayeredGraph:
+        """Return the graph of a file in any format of `save`.
+
+        Parameters
+        ----------
+        format : str, optional
+            As in `save`.
+        check : bool
+            Whether the graph must be acyclic, with finite weights and biases.
+
+        Raises
+        ------
+        FileFormatError
+            If the file is none of ours or of its format, or the graph fails the check; the message names the cycle, or
+            the edge.
+        """
         from deepgraph.graph import formats
 
-        return formats.load(path, format)
+        return formats.load(path, format, check)
 
     load_from = load
 
@@ -407,8 +421,8 @@ class ArrayGraph(LayeredGraph, abc.ABC):
 
         return exchange.from_pyg(data)
 
-    def to_pyg(self, weight: str | None = "weight") -> Any:
-        """Return a PyTorch Geometric `Data`; MissingDependencyError if that is not installed."""
+    def to_pyg(self, weight: str | None = "weight", make: Callable[..., Any] | None = None) -> Any:
+        """Return a PyTorch Geometric `Data`, or what `make` makes of its parts; see `deepgraph.graph.exchange`."""
         from deepgraph.graph import exchange
 
-        return exchange.to_pyg(self, weight)
+        return exchange.to_pyg(self, weight, make)

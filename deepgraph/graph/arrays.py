@@ -84,29 +84,47 @@ def compress(src: Array, dst: Array, rows: int, columns: int, name: str = "edges
 
     Notes
     -----
-    O(E) for sorted input, O(E log E) otherwise.
+    O(E) for sorted input; else two counting sorts, O(E + R + C), or O(E log E) where edges are fewer than nodes.
     """
     if len(src) != len(dst):
         raise ShapeError(f"{name}: expected as many sources as targets, got {len(src)} and {len(dst)}")
-    order = None
     if not _ascending(src, dst, columns):
-        keys = src.astype(np.int64) * max(columns, 1) + dst
-        order = np.argsort(keys)
-        keys = keys[order]
-        twice = np.flatnonzero(keys[1:] == keys[:-1])
+        order = _counted(src, dst, rows, columns) if len(src) > rows + columns else _sorted(src, dst, columns)
+        u, v = src[order], dst[order].astype(np.int32)
+        twice = np.flatnonzero((u[1:] == u[:-1]) & (v[1:] == v[:-1]))
         if twice.size:
             first = order[twice]
             raise EdgeError(
                 f"{name}: expected each pair once, got {twice.size} duplicated: {show_pairs(src[first], dst[first])}; "
                 "drop them with numpy.unique or build through networkx, which keeps the last"
             )
-        src, dst = src[order], dst[order]
+        return _row_ends(u, rows), v, order
+    return _row_ends(src, rows), dst.astype(np.int32), None
+
+
+def _row_ends(src: Array, rows: int) -> Array:
+    """Return where the rows (R + 1,) of ascending sources begin and end."""
     indptr = np.zeros(rows + 1, np.int64)
     if len(src) > 32 * rows:
         indptr[:] = np.searchsorted(src, np.arange(rows + 1, dtype=src.dtype))
     else:
         np.cumsum(np.bincount(src, minlength=rows), out=indptr[1:])
-    return indptr, dst.astype(np.int32), order
+    return indptr
+
+
+def _sorted(src: Array, dst: Array, columns: int) -> Array:
+    """Return the order (E,) that sorts pairs, by a sort of their keys."""
+    return np.argsort(src.astype(np.int64) * max(columns, 1) + dst)
+
+
+def _counted(src: Array, dst: Array, rows: int, columns: int) -> Array:
+    """Return the order (E,) that sorts pairs, by counting targets first and then sources."""
+    numbers: Any = np.arange(len(src), dtype=np.int32 if len(src) < 2**31 else np.int64)
+    matrix = sparse.coo_array((numbers, (dst, src)), shape=(columns, rows))
+    # Otherwise scipy would add up the numbers of pairs that occur twice.
+    matrix.has_canonical_format = True
+    order: Array = matrix.tocsr().tocsc().data
+    return order
 
 
 def _ascending(src: Array, dst: Array, columns: int) -> bool:

@@ -8,6 +8,7 @@ from deepgraph.graph.arrays import Array
 
 if TYPE_CHECKING:
     from deepgraph.graph.history import EdgeEdit
+    from deepgraph.graph.row_moves import RowMoves
 
 __all__ = ["BoundColumn"]
 
@@ -21,5 +22,5 @@ class BoundColumn(Protocol):
     def write(self, rows: Array | slice, values: Array) -> None:
         """Store `values` at `rows`."""
 
-    def follow(self, edit: EdgeEdit, gather: Array, grown: Array) -> None:
+    def follow(self, edit: EdgeEdit, moves: RowMoves, grown: Array) -> None:
         """Move values and optimizer state along an edit; `grown` (K,) are the values of the grown edges."""

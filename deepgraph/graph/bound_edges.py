@@ -15,6 +15,7 @@ from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.edit_plan import PreparedEdit, pair_ids
 from deepgraph.graph.history import EdgeEdit, History, next_transaction
 from deepgraph.graph.joined_edits import Part, joined_edit, starts_of
+from deepgraph.graph.kept_layers import KeptLayers
 
 if TYPE_CHECKING:
     from deepgraph.graph.edge_store import FreeEdges
@@ -56,6 +57,7 @@ class BoundEdges(EdgeStore):
             end = part.row + part.edges.num_sources
         self._joined: tuple[int, tuple[Array, Array]] | None = None
         self._turned: tuple[int, tuple[Array, Array, Array]] | None = None
+        self._kept = KeptLayers()
 
     @property
     def _whole(self) -> bool:
@@ -64,6 +66,7 @@ class BoundEdges(EdgeStore):
 
     @property
     def version(self) -> int:
+        """A number that rises with every change of edges."""
         return sum(part.edges.version for part in self.parts)
 
     # -- one edge at a time -------------------------------------------------------------------------------------
@@ -175,6 +178,10 @@ class BoundEdges(EdgeStore):
             return self.parts[0].edges.pairs()
         indptr, dst = self.csr()
         return read_only(expand(indptr)), dst
+
+    def layers(self) -> Array:
+        # Stages already tell that an edit closes no cycle, so layers are found anew, and only when asked for.
+        return self._kept.at(self.version, self.csr(), self.label)
 
     def starts(self) -> Array:
         """Return the first canonical row of each part and the number of edges at the end (P + 1,)."""

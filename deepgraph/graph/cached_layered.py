@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -13,15 +13,13 @@ from deepgraph.errors import ArgumentError, EditRefusedError, TooLargeError
 from deepgraph.graph.array_graph import ArrayGraph
 from deepgraph.graph.arrays import MAX_NODES, as_ids
 from deepgraph.graph.bound_edges import BoundEdges
+from deepgraph.graph.derived import copy_of_view, moved_positions, relabelled_nodes, turned
 from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.edge_store import EdgeStore, FreeEdges
 from deepgraph.graph.node_table import NodeTable
 from deepgraph.graph.views import AdjacencyMapping, EdgeData, GraphStore, NeighbourRow, NodeData, NodeMapping
 
 __all__ = ["CachedLayeredGraph"]
-
-# Graph attributes that list positions, and so move when nodes go.
-_POSITIONS = ("inputs", "outputs")
 
 
 class CachedLayeredGraph(ArrayGraph):
@@ -60,7 +58,13 @@ class CachedLayeredGraph(ArrayGraph):
         self.graph: dict[str, Any] = {}
         self._attach(GraphStore())
         attr.pop("backend", None)
-        if incoming_graph_data is not None:
+        if isinstance(incoming_graph_data, CachedLayeredGraph):
+            given = incoming_graph_data
+            other = given if given._owns() else given.copy()
+            store = other._arrays()
+            self._attach(GraphStore(store.nodes.copy(), store.edges.copy().without_history()))
+            self.graph.update(other.graph)
+        elif incoming_graph_data is not None:
             nx.convert.to_networkx_graph(incoming_graph_data, create_using=self)
         self.graph.update(attr)
 
@@ -145,9 +149,7 @@ class CachedLayeredGraph(ArrayGraph):
             return self.copy()._arrays()
         moved = self._store.compact()
         if moved is not None:
-            for key in self.graph.keys() & set(_POSITIONS):
-                places = moved[np.asarray(self.graph[key], np.int64)]
-                self.graph[key] = places[places >= 0].tolist()
+            self.graph.update(moved_positions(self.graph, moved))
         self._store.edges.consolidate(self._store.nodes.count)
         return self._store
 
@@ -299,13 +301,11 @@ class CachedLayeredGraph(ArrayGraph):
         if self._owns():
             store = self._arrays()
             return self._from_parts_of_class(store.nodes.copy(), store.edges.copy(), dict(self.graph))
-        result: CachedLayeredGraph = super().copy()
-        root: Any = getattr(self, "_graph", None)
-        if isinstance(root, ArrayGraph):
-            for key in result.graph.keys() & set(_POSITIONS):
-                labels = root.labels(np.asarray(result.graph[key], np.int64))
-                result.graph[key] = result._store.nodes.positions(v for v in labels if v in result._node).tolist()
-        return result
+        found = copy_of_view(self)
+        if found is not None:
+            return found
+        plain: CachedLayeredGraph = super().copy()
+        return plain
 
     def _from_parts_of_class(
         self, nodes: NodeTable, edges: EdgeStore, attributes: dict[str, Any]
@@ -317,10 +317,40 @@ class CachedLayeredGraph(ArrayGraph):
         if not copy or not self._owns():
             return super().reverse(copy=copy)
         store = self._arrays()
-        indptr, src, order = store.edges.csc()
-        columns = deepcopy(store.edges.edge_set().columns.take(order))
-        turned = EdgeSet(indptr.copy(), src.copy(), len(self), columns, name="graph")
-        return self._from_parts_of_class(deepcopy(store.nodes.copy()), FreeEdges(turned), deepcopy(self.graph))
+        edges = turned(store)
+        edges.edges.columns = deepcopy(edges.edges.columns)
+        return self._from_parts_of_class(deepcopy(store.nodes.copy()), edges, deepcopy(self.graph))
+
+    def relabel(self, mapping: Mapping[Hashable, Hashable] | Callable[[Hashable], Hashable]) -> CachedLayeredGraph:
+        """Return a copy with other labels, at array speed; positions, edges and history are the same.
+
+        Parameters
+        ----------
+        mapping : mapping or callable
+            Old label to new one; labels that a mapping does not name stay.
+
+        Raises
+        ------
+        ValueError
+            If a label is None: networkx's error.
+
+        Notes
+        -----
+        The result is that of `networkx.relabel_nodes`, also where nodes get the same label and are merged; those are
+        left to networkx. `with deepgraph.fast_networkx():` makes networkx's own function this one.
+
+        Examples
+        --------
+        >>> g = CachedLayeredGraph.from_arrays([0, 1], [1, 2])
+        >>> list(g.relabel({0: "in", 2: "out"}).edges)
+        [('in', 1), (1, 'out')]
+        """
+        nodes = relabelled_nodes(self._arrays().nodes, mapping) if self._owns() else None
+        if nodes is None:
+            merge: Any = nx.relabel_nodes
+            merged: CachedLayeredGraph = merge(self, mapping)
+            return merged
+        return self._from_parts_of_class(nodes, self._store.edges.copy(), dict(self.graph))
 
     # -- copies of the object --------------------------------------------------------------------------------------
 

@@ -7,8 +7,8 @@ gathers what lies in dicts first, so a graph that was built attribute by attribu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from deepgraph.errors import ArgumentError, DtypeError, MissingColumnError, Shap
 from deepgraph.graph.arrays import Array, read_only
 from deepgraph.graph.bound_column import BoundColumn
 from deepgraph.graph.scalars import common_array, fits
+
+if TYPE_CHECKING:
+    from deepgraph.graph.row_moves import RowMoves
 
 __all__ = ["BoundColumn", "Columns"]
 
@@ -175,7 +178,7 @@ class Columns:
         if not own:
             del self.exotic[row]
 
-    def _in_column(self, row: int, name: str) -> bool:
+    def _in_column(self, row: int, name: object) -> bool:
         if name in self.bound:
             return True
         if name not in self.arrays:
@@ -189,6 +192,20 @@ class Columns:
             if self._in_column(row, name):
                 yield name
         yield from list(self.exotic.get(row, ()))
+
+    def holds(self, row: int, name: object) -> bool:
+        """Return whether one row has an attribute."""
+        return self._in_column(row, name) or name in self._exotic.get(row, ())
+
+    def row(self, row: int) -> dict[str, Any]:
+        """Return the attributes of one row as Python values."""
+        found = {name: binding.read()[row].item() for name, binding in self.bound.items()}
+        for name, array in self.arrays.items():
+            mask = self.present.get(name)
+            if mask is None or mask[row]:
+                found[name] = array.item(row)
+        found.update(self._exotic.get(row, ()))
+        return found
 
     def get(self, row: int, name: str) -> Any:
         """Return one attribute as a Python value; KeyError where the row has none."""
@@ -313,22 +330,10 @@ class Columns:
 
     def take(self, gather: Array) -> Columns:
         """Return the table of the rows `gather` (K,), where -1 stands for a new row without attributes."""
-        result = self.take_unbound(gather)
-        old = gather >= 0
-        for name, binding in self.bound.items():
-            values = binding.read()
-            result.arrays[name] = values[gather] if old.all() else np.zeros(len(gather), values.dtype)
-            if not old.all():
-                result.arrays[name][old] = values[gather[old]]
-                result.present[name] = old.copy()
-        return result
-
-    def take_unbound(self, gather: Array) -> Columns:
-        """Return `take(gather)` without the columns that a module keeps."""
         result = Columns(len(gather))
         old = gather >= 0
         index = gather if old.all() else np.where(old, gather, 0)
-        for name, source in self.arrays.items():
+        for name, source in [*((n, binding.read()) for n, binding in self.bound.items()), *self.arrays.items()]:
             mask = self.present.get(name)
             if self.rows == 0:
                 result.arrays[name] = np.zeros(len(gather), source.dtype)
@@ -342,6 +347,27 @@ class Columns:
         if self.exotic:
             at = dict(zip(gather[old].tolist(), np.flatnonzero(old).tolist(), strict=True))
             result.exotic = {at[row]: dict(own) for row, own in self.exotic.items() if row in at}
+        return result
+
+    def moved(self, moves: RowMoves, given: Iterable[str] = ()) -> Columns:
+        """Return the table after an edit, without the columns that a module keeps.
+
+        Grown rows have no attributes yet; all of them will get those named in `given`.
+        """
+        result = Columns(moves.num_after)
+        will_have = set(given)
+        for name, source in self.arrays.items():
+            mask = self.present.get(name)
+            result.arrays[name] = moves.apply(source, np.zeros((), source.dtype))
+            if mask is not None or self.rows == 0 or (len(moves.grown) and name not in will_have):
+                have = moves.apply(np.ones(self.rows, bool) if mask is None else mask, False)
+                if not have.all() or self.rows == 0:
+                    result.present[name] = have
+        if self.exotic:
+            rows = np.array(sorted(self.exotic), np.int64)
+            rows = rows[~np.isin(rows, moves.dropped)]
+            places = moves.new_rows(rows).tolist()
+            result.exotic = {place: dict(self.exotic[row]) for row, place in zip(rows.tolist(), places, strict=True)}
         return result
 
     def copy(self) -> Columns:

@@ -21,7 +21,7 @@ import numpy as np
 from deepgraph.errors import FileFormatError, TooLargeError
 from deepgraph.graph.arrays import Array
 
-__all__ = ["FORMAT_VERSION", "MAX_HEADER", "check_values", "read_file", "replacing", "write_file"]
+__all__ = ["FORMAT_VERSION", "MAX_HEADER", "check_header", "check_values", "read_file", "replacing", "write_file"]
 
 FORMAT_VERSION = 1
 _HEADER = "deepgraph.json"
@@ -48,16 +48,21 @@ def write_file(path: str | os.PathLike[str], content: Any, arrays: Sequence[Arra
         allow_nan=False,
         separators=(",", ":"),
     ).encode()
-    if len(header) > MAX_HEADER:
-        raise TooLargeError(
-            f"expected at most {MAX_HEADER:,} bytes of labels and attributes that are no arrays, got {len(header):,}; "
-            "keep them in columns of numbers or strings"
-        )
+    check_header(header)
     with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(zipfile.ZipInfo(_HEADER, _EPOCH), header)
         for number, array in enumerate(arrays):
             with archive.open(zipfile.ZipInfo(f"{number}.npy", _EPOCH), "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
+
+
+def check_header(header: bytes | str) -> None:
+    """Raise TooLargeError if what is no array exceeds what a reader takes."""
+    if len(header) > MAX_HEADER:
+        raise TooLargeError(
+            f"expected at most {MAX_HEADER:,} bytes of labels and attributes that are no arrays, got {len(header):,}; "
+            "keep them in columns of numbers or strings"
+        )
 
 
 @contextmanager

@@ -37,21 +37,22 @@ __all__ = ["read_edge_list", "write_edge_list"]
 _VERSION = 1
 _HEAD = "# deepgraph "
 # Nodes without edges take no line: a header may name this many, or so many for each byte of the file.
-_FREE_NODES = 2**24
+_FREE_NODES = 2**20
 _NODES_PER_BYTE = 16
 
 
 def write_edge_list(g: ArrayGraph, path: str | os.PathLike[str]) -> None:
-    """Write a graph as lines of positions and numeric columns, at once or not at all; the history is not in it.
+    """Write a graph as lines of positions and numeric columns, at once or not at all.
 
-    Node columns, labels, graph attributes and columns that are no numbers of every edge are in one line of comment.
+    Node columns, labels, graph attributes and columns that are no numbers of every edge are in one line of comment. The
+    history of edits is not in it; `g.history.save` writes that.
 
     Raises
     ------
     DtypeError
         If a label or an attribute is of a kind that no text holds.
     TooLargeError
-        If that comment exceeds 64 MiB, or if there are over 16 million nodes and hardly an edge.
+        If that comment exceeds 64 MiB, or if there are over a million nodes and hardly an edge.
     """
     nodes, edges = plain_tables(g)
     in_lines = {
@@ -84,7 +85,7 @@ def write_edge_list(g: ArrayGraph, path: str | os.PathLike[str]) -> None:
             file.write("".join([" ".join(row) + "\n" for row in zip(*cells, strict=True)]).encode())
 
 
-def read_edge_list(path: str | os.PathLike[str]) -> CachedLayeredGraph:
+def read_edge_list(path: str | os.PathLike[str], check: bool = True) -> CachedLayeredGraph:
     """Return the graph of an edge list, of `write_edge_list` or of another tool.
 
     In a file of another tool a line is `source target` or `source target weight`, split at white space or commas, and
@@ -94,18 +95,19 @@ def read_edge_list(path: str | os.PathLike[str]) -> CachedLayeredGraph:
     Raises
     ------
     FileFormatError
-        If the file is truncated, newer, or no edge list.
+        If the file is truncated, newer, or no edge list; unless `check` is False, if the graph has a cycle, or weights
+        or biases that are not finite.
     """
     with reading(path), open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         first = file.readline(MAX_HEADER + len(_HEAD) + 2)
         if first.startswith(_HEAD.encode()):
             head = json.loads(first[len(_HEAD) :])
-            return _decode(head, file.read().decode(), size)
-        return _decode_foreign((first + file.read()).decode())
+            return _decode(head, file.read().decode(), size, check)
+        return _decode_foreign((first + file.read()).decode(), check)
 
 
-def _decode(head: dict[str, Any], text: str, size: int) -> CachedLayeredGraph:
+def _decode(head: dict[str, Any], text: str, size: int, check: bool) -> CachedLayeredGraph:
     lines = text.splitlines()
     version, count, rows = head.get("version"), head.get("nodes"), head.get("edges")
     if type(version) is not int or version > _VERSION:
@@ -136,6 +138,7 @@ def _decode(head: dict[str, Any], text: str, size: int) -> CachedLayeredGraph:
         decode_table(decoder, head["node table"], count),
         edges,
         {key: decoder.decode(node) for key, node in head["graph"].items()},
+        check,
     )
 
 
@@ -150,7 +153,7 @@ def _numbers(texts: list[str], word: str) -> Array:
     return as_array([float(text) for text in texts] if word.startswith("float") else [int(t) for t in texts], word)
 
 
-def _decode_foreign(text: str) -> CachedLayeredGraph:
+def _decode_foreign(text: str, check: bool) -> CachedLayeredGraph:
     lines = [line.replace(",", " ").split() for line in text.splitlines()]
     rows = [line for line in lines if line and line[0][0] not in "#%"]
     if not rows:
@@ -175,4 +178,4 @@ def _decode_foreign(text: str) -> CachedLayeredGraph:
     if width == 3:
         edges.put("weight", _numbers(cells[2], "float64"))
     src, dst = (np.array([index[name] for name in column], np.int64) for column in ends)
-    return assembled(len(labels), labels, src, dst, Columns(len(labels)), edges, {})
+    return assembled(len(labels), labels, src, dst, Columns(len(labels)), edges, {}, check)

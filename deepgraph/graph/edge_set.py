@@ -19,6 +19,7 @@ from deepgraph.graph.arrays import Array
 from deepgraph.graph.columns import BoundColumn, Columns
 from deepgraph.graph.edit_plan import Pairs, PreparedEdit, pair_ids, plan_edit
 from deepgraph.graph.history import EdgeEdit, History
+from deepgraph.graph.scalars import kind_of
 from deepgraph.graph.table_digest import update_hash
 
 __all__ = ["EdgeListener", "EdgeSet", "Pairs", "PreparedEdit", "pair_ids"]
@@ -169,18 +170,23 @@ class EdgeSet:
 
     @property
     def weighted(self) -> bool:
-        """Whether there are weights that are numbers, so that a grown edge without one takes 0."""
-        if "weight" in self.columns.bound:
+        """Whether some edge has a weight that is a number, so that a grown edge without one takes 0."""
+        if "weight" in self.columns.bound or self._numeric_column:
             return True
+        apart = (own["weight"] for own in self.columns.exotic.values() if "weight" in own)
+        return any(kind_of(value) in ("i", "f") for value in apart)
+
+    @property
+    def _numeric_column(self) -> bool:
         self.columns.gather()
         return self.columns.live("weight") and self.columns.arrays["weight"].dtype.kind in "iuf"
 
     @property
     def weight_dtype(self) -> np.dtype[Any]:
-        """The dtype of the column `weight`, float64 where there are no weights yet."""
+        """The dtype of the column `weight`, float64 where there is none of numbers."""
         if "weight" in self.columns.bound:
             return self.columns.bound["weight"].read().dtype
-        return self.columns.arrays["weight"].dtype if self.weighted else np.dtype(np.float64)
+        return self.columns.arrays["weight"].dtype if self._numeric_column else np.dtype(np.float64)
 
     def digest(self) -> str:
         """Return a SHA-256 of pairs and columns as text: equal for equal edge sets."""

@@ -6,20 +6,20 @@ arrays.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import numpy as np
 
 from deepgraph.errors import CycleError, EdgeError
 from deepgraph.graph.abstract_edges import EdgeStore, row_of
-from deepgraph.graph.arrays import Array, read_only
+from deepgraph.graph.arrays import Array
 from deepgraph.graph.bound_edges import BoundEdges
 from deepgraph.graph.columns import Columns
 from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.edit_plan import PreparedEdit, plan_edit
 from deepgraph.graph.history import EdgeEdit, History
-from deepgraph.graph.layer_updates import critical_counts, updated_layers
+from deepgraph.graph.kept_layers import KeptLayers
 from deepgraph.graph.layers import layer_index
 
 __all__ = ["BoundEdges", "EdgeStore", "FreeEdges"]
@@ -33,8 +33,7 @@ class FreeEdges(EdgeStore):
     def __init__(self, edges: EdgeSet | None = None) -> None:
         super().__init__()
         self.edges = edges if edges is not None else _no_edges(0)
-        self._changes = 0
-        self._critical: tuple[Array, Array] | None = None
+        self._kept = KeptLayers()
         self._forget_overlay()
 
     def _forget_overlay(self) -> None:
@@ -43,10 +42,6 @@ class FreeEdges(EdgeStore):
         self._removed: dict[int, set[int]] = {}
         self._removed_in: dict[int, set[int]] = {}
         self._surplus = 0
-
-    @property
-    def version(self) -> int:
-        return self._changes + self.edges.version
 
     # -- one edge at a time -------------------------------------------------------------------------------------
 
@@ -104,7 +99,6 @@ class FreeEdges(EdgeStore):
         self._added.setdefault(u, {})[v] = dict(attributes)
         self._added_in.setdefault(v, {})[u] = None
         self._surplus += 1
-        self._changes += 1
 
     def remove(self, u: int, v: int) -> None:
         if v in self._added.get(u, ()):
@@ -114,7 +108,6 @@ class FreeEdges(EdgeStore):
             self._removed.setdefault(u, set()).add(v)
             self._removed_in.setdefault(v, set()).add(u)
         self._surplus -= 1
-        self._changes += 1
 
     def table(self, u: int, v: int) -> tuple[Columns, int] | dict[str, Any]:
         attributes = self._added.get(u, {}).get(v)
@@ -129,8 +122,7 @@ class FreeEdges(EdgeStore):
 
     def clear(self) -> None:
         """Remove all edges; a history that spoke of them goes too."""
-        self._changes += self.edges.version + 1
-        self.edges = _no_edges(self.edges.num_sources)
+        self.edges, self._kept = _no_edges(self.edges.num_sources), KeptLayers()
         self._forget_overlay()
 
     def consolidate(self, nodes: int) -> None:
@@ -140,7 +132,10 @@ class FreeEdges(EdgeStore):
         """
         edges = self.edges
         if edges.num_sources < nodes:
+            known = self._kept.version == edges.version
             edges.add_nodes(nodes)
+            if known:
+                self._kept.widen(edges.version, nodes)
         if not (any(self._added.values()) or any(self._removed.values())):
             return
         drop = _joined((u, targets) for u, targets in self._removed.items())
@@ -154,7 +149,7 @@ class FreeEdges(EdgeStore):
             partial.arrays[name] = full.pop(name)
         first = edges.num_edges == 0 and not len(edges.history)
         plan = plan_edit(edges, drop, grow, full, partial, reason="networkx", default_weight=False, finite=False)
-        plan.commit(record=not first)
+        self._following(plan, lambda: plan.commit(record=not first))
         edges.undone.clear()
         self._forget_overlay()
 
@@ -165,7 +160,7 @@ class FreeEdges(EdgeStore):
         src, dst = edges.pairs()
         indptr = np.zeros(nodes + 1, np.int64)
         np.cumsum(np.bincount(moved[src], minlength=nodes), out=indptr[1:])
-        self._changes += edges.version + 1
+        self._kept = KeptLayers()
         # Closing holes keeps the order of the remaining nodes, so the edges stay sorted.
         self.edges = EdgeSet(indptr, moved[dst].astype(np.int32), nodes, edges.columns, name=edges.name)
 
@@ -218,31 +213,44 @@ class FreeEdges(EdgeStore):
         loops = src == dst
         if loops.any():
             raise EdgeError(f"graph: grow: expected no self-loop, got one at position {int(src[loops][0])}")
-        kept = self._layers_after(prepared)
+        rows = prepared.indptr, prepared.dst
+        try:
+            self.layers()
+        except CycleError:
+            # There is a cycle already, so only an edit that leaves none is free of blame for it.
+            if prepared.edit.num_grown:
+                layer_index(*rows, self.edges.num_sources, self.label)
+            return prepared.commit()
+        kept = self._kept.after(self.csr(), prepared.edit, rows, self.label)
         edit = prepared.commit()
-        if kept is not None:
-            layer = read_only(kept[0])
-            self._layers, self._critical = (self.version, layer), (layer, kept[1])
+        self._kept.keep(self.edges.version, *kept)
         return edit
 
-    def _layers_after(self, prepared: PreparedEdit) -> tuple[Array, Array] | None:
-        """Return layers and critical counts after an edit, None beside an old cycle; CycleError if it closes one."""
-        edit, rows = prepared.edit, (prepared.indptr, prepared.dst)
-        try:
-            layer = self.layers()
-        except CycleError:
-            if edit.num_grown:
-                layer_index(*rows, self.edges.num_sources, self.label)
-            return None
-        if self._critical is None or self._critical[0] is not layer:
-            self._critical = layer, critical_counts(*self.csr(), layer)
-        return updated_layers(*self._critical, edit.dropped, edit.grown, *rows, self.label)
+    def _following(self, prepared: PreparedEdit, make: Callable[[], EdgeEdit]) -> EdgeEdit:
+        """Make a prepared edit by `make`, with the layers kept where they are known; it may close a cycle."""
+        rows = prepared.indptr, prepared.dst
+        kept = self._kept.after_if_known(self.edges.version, self.csr(), prepared.edit, rows)
+        edit = make()
+        if kept is not None:
+            self._kept.keep(self.edges.version, *kept)
+        return edit
 
     def undo(self) -> EdgeEdit:
-        return self.edges.undo()
+        prepared = self.edges.prepare_undo()
+        return self._following(prepared, lambda: self.edges.take_back(prepared))
 
     def redo(self) -> EdgeEdit:
-        return self.edges.redo()
+        prepared = self.edges.prepare_redo()
+        return self._following(prepared, lambda: self.edges.make_again(prepared))
+
+    def layers(self) -> Array:
+        return self._kept.at(self.edges.version, self.csr(), self.label)
+
+    def without_history(self) -> FreeEdges:
+        """Return these edges, whose history begins here."""
+        self.edges.history.clear()
+        self.edges.undone.clear()
+        return self
 
     def edge_set(self) -> EdgeSet:
         return self.edges
@@ -255,7 +263,10 @@ class FreeEdges(EdgeStore):
         )
         copied.history = History(list(edges.history))
         copied.undone = list(edges.undone)
-        return FreeEdges(copied)
+        result = FreeEdges(copied)
+        if self._kept.version == edges.version:
+            result._kept = self._kept.copy(copied.version)
+        return result
 
     @property
     def nbytes(self) -> int:

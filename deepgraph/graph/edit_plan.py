@@ -12,6 +12,7 @@ from deepgraph.graph import arrays as ea
 from deepgraph.graph.arrays import Array
 from deepgraph.graph.columns import Columns
 from deepgraph.graph.history import EdgeEdit, next_transaction
+from deepgraph.graph.row_moves import RowMoves
 
 if TYPE_CHECKING:
     from deepgraph.graph.edge_set import EdgeSet
@@ -27,14 +28,14 @@ class PreparedEdit:
     Attributes
     ----------
     edit : EdgeEdit
-    gather : (E,) int64
-        Row before the edit of each edge after it, -1 for a grown one.
+    moves : RowMoves
+        Where it leaves the rows of the edges.
     indptr, dst
         The edges after it, as compressed rows.
     """
 
-    def __init__(self, edge_set: EdgeSet, edit: EdgeEdit, gather: Array, indptr: Array, dst: Array) -> None:
-        self.edge_set, self.edit, self.gather, self.indptr, self.dst = edge_set, edit, gather, indptr, dst
+    def __init__(self, edge_set: EdgeSet, edit: EdgeEdit, moves: RowMoves, indptr: Array, dst: Array) -> None:
+        self.edge_set, self.edit, self.moves, self.indptr, self.dst = edge_set, edit, moves, indptr, dst
         self._version = edge_set.version
 
     def commit(self, record: bool = True) -> EdgeEdit:
@@ -49,10 +50,10 @@ class PreparedEdit:
         if edges.version != self._version:
             raise EditRefusedError(f"{edges.name}: the edge set changed since the edit was prepared; prepare it again")
         grown = {name: np.asarray(values) for name, values in edit.grown_columns.items()}
-        table = edges.columns.take_unbound(self.gather)
+        table = edges.columns.moved(self.moves, grown)
         edges.replace(self.indptr, self.dst, table)
         for name, binding in table.bound.items():
-            binding.follow(edit, self.gather, grown.pop(name, np.zeros(edit.num_grown)))
+            binding.follow(edit, self.moves, grown.pop(name, np.zeros(edit.num_grown)))
         for name, values in grown.items():
             table.fill(edit.grown_rows, name, values)
         if edit.grown_rest is not None:
@@ -94,7 +95,11 @@ def plan_edit(
     _refuse_existing(edges, sources, targets, at, rows)
     given = {key: _grown_column(edges, key, values, len(sources), order, finite) for key, values in columns.items()}
     if default_weight and len(sources) and "weight" not in given and edges.weighted:
-        given["weight"] = np.zeros(len(sources), edges.weight_dtype)
+        zeros = np.zeros(len(sources), edges.weight_dtype)
+        if edges.columns.accepts("weight", zeros):
+            given["weight"] = zeros
+        else:
+            rest = _with_weights(rest, len(sources))
     drop_src = (np.searchsorted(edges.indptr, rows, side="right") - 1).astype(np.int32)
     dropped_columns, dropped_rest = edges.columns.cut(rows) if len(rows) else ({}, None)
     edit = EdgeEdit(
@@ -117,16 +122,24 @@ def plan_edit(
     return _laid_out(edges, edit)
 
 
+def _with_weights(rest: Columns | None, count: int) -> Columns:
+    """Return `rest` with weight 0 in the rows that have none: beside a column of words numbers stand apart."""
+    result = Columns(count) if rest is None else rest.copy()
+    for row in range(count):
+        if "weight" not in result.row(row):
+            result.set(row, "weight", 0.0)
+    return result
+
+
 def _laid_out(edges: EdgeSet, edit: EdgeEdit) -> PreparedEdit:
     """Return the edit with the arrays that it will leave."""
-    gather = edit.gather()
-    # A grown edge, whose row is -1, takes any target here and its own in the next line.
-    dst = edges.dst[gather] if edit.num_before else np.empty(edit.num_after, np.int32)
+    moves = edit.moves()
+    dst = moves.apply(edges.dst)
     dst[edit.grown_rows] = edit.grown[1]
     rows = edges.num_sources
     change = np.bincount(edit.grown[0], minlength=rows) - np.bincount(edit.dropped[0], minlength=rows)
     indptr = edges.indptr + np.concatenate([[0], np.cumsum(change)])
-    return PreparedEdit(edges, edit, gather, indptr, dst)
+    return PreparedEdit(edges, edit, moves, indptr, dst)
 
 
 def _existing(edges: EdgeSet, src: Array, dst: Array) -> Array:
@@ -155,7 +168,9 @@ def _refuse_existing(edges: EdgeSet, src: Array, dst: Array, at: Array, dropped:
     exists = np.zeros(len(src), bool)
     inside = at < edges.indptr[src + 1]
     exists[inside] = edges.dst[at[inside]] == dst[inside]
-    exists[exists] = ~np.isin(at[exists], dropped)
+    if len(dropped):
+        here = at[exists]
+        exists[exists] = dropped[np.minimum(np.searchsorted(dropped, here), len(dropped) - 1)] != here
     if exists.any():
         raise EdgeError(
             f"{edges.name}: grow: expected pairs that are no edges, got {int(exists.sum())} that exist: "

@@ -19,6 +19,8 @@ __all__ = ["Decoder", "Encoder"]
 
 Node = Any
 
+_MOST_USES = 4
+
 _SEQUENCES: dict[type, str] = {tuple: "tuple", set: "set", frozenset: "frozenset", deque: "deque"}
 _MAPPINGS: dict[type, str] = {dict: "dict", OrderedDict: "ordered dict", Counter: "counter"}
 _MAKERS: dict[str, Callable[[Any], Any]] = {
@@ -81,6 +83,7 @@ class Decoder:
 
     def __init__(self, arrays: list[Array]) -> None:
         self.arrays = arrays
+        self._uses: Counter[int] = Counter()
 
     def get(self, number: Any, kind: str | None = None, shape: tuple[int | None, ...] | None = None) -> Array:
         """Return array `number`, refused unless its dtype kind is in `kind` and its shape is `shape` (None: any).
@@ -92,6 +95,10 @@ class Decoder:
         """
         if type(number) is not int or not 0 <= number < len(self.arrays):
             raise FileFormatError(f"expected the number of an array below {len(self.arrays)}, got {number!r:.40}")
+        # What a value takes is copied, so a file that names one array everywhere could take any memory.
+        self._uses[number] += 1
+        if self._uses[number] > _MOST_USES:
+            raise FileFormatError(f"expected each array in one place, got array {number} in many")
         array = self.arrays[number]
         if kind is not None and array.dtype.kind not in kind:
             raise FileFormatError(f"array {number}: expected a dtype of kind {kind!r}, got {array.dtype}")

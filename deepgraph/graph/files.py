@@ -17,13 +17,24 @@ from deepgraph.graph.container import read_file, write_file
 from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.edge_store import FreeEdges
 from deepgraph.graph.encoding import Decoder, Encoder, Node
+from deepgraph.graph.file_checks import check_graph
 from deepgraph.graph.grid_labels import GridLabels
 from deepgraph.graph.history import History
 from deepgraph.graph.history_files import decode_history, encode_history, ids
 from deepgraph.graph.node_table import NodeTable
 from deepgraph.graph.table_files import decode_table, encode_table
 
-__all__ = ["DECODE_ERRORS", "GraphDecoder", "GraphEncoder", "load_graph", "parse", "reading", "save_graph"]
+__all__ = [
+    "DECODE_ERRORS",
+    "GraphDecoder",
+    "GraphEncoder",
+    "load_graph",
+    "load_history",
+    "parse",
+    "reading",
+    "save_graph",
+    "save_history",
+]
 
 # What decoding a hostile header can raise, apart from our own errors.
 DECODE_ERRORS = (
@@ -81,7 +92,18 @@ class GraphEncoder(Encoder):
 
 
 class GraphDecoder(Decoder):
-    """A decoder that knows graphs and histories."""
+    """A decoder that knows graphs and histories.
+
+    Parameters
+    ----------
+    arrays : list of array
+    check : bool
+        Whether graphs must be acyclic, with finite weights and biases.
+    """
+
+    def __init__(self, arrays: list[Array], check: bool = True) -> None:
+        super().__init__(arrays)
+        self.check = check
 
     def decode_other(self, kind: str, node: Node) -> Any:
         if kind == "graph":
@@ -107,7 +129,10 @@ class GraphDecoder(Decoder):
         attributes = self.decode(node["attributes"])
         if type(attributes) is not dict:
             raise FileFormatError("expected graph attributes as a dict, got something else")
-        return CachedLayeredGraph._from_parts(nodes, FreeEdges(edges), attributes)
+        g = CachedLayeredGraph._from_parts(nodes, FreeEdges(edges), attributes)
+        if self.check:
+            check_graph(g)
+        return g
 
     @staticmethod
     def _check_rows(indptr: Array, dst: Array) -> None:
@@ -169,20 +194,41 @@ def save_graph(g: ArrayGraph, path: str | os.PathLike[str]) -> None:
     write_file(path, {"single": encoder.encode_graph(g, "graph")}, encoder.arrays)
 
 
-def load_graph(path: str | os.PathLike[str]) -> CachedLayeredGraph:
+def load_graph(path: str | os.PathLike[str], check: bool = True) -> CachedLayeredGraph:
     """Return the graph of a file that `save_graph` wrote; a graph of a compiled model comes back as a free one.
 
     Raises
     ------
     FileFormatError
-        If the file is truncated, damaged, foreign, newer, or holds no graph.
+        If the file is truncated, damaged, foreign, newer, or holds no graph; unless `check` is False, if the graph has
+        a cycle, or weights or biases that are not finite.
     """
 
-    def decode(content: Any, arrays: list[Array]) -> CachedLayeredGraph:
-        value = GraphDecoder(arrays).decode(content["single"]) if "single" in content else None
-        if not isinstance(value, CachedLayeredGraph):
-            raise FileFormatError("expected one graph, got something else; deepgraph.load reads whatever was saved")
-        return value
-
-    graph: CachedLayeredGraph = parse(path, decode)
+    graph: CachedLayeredGraph = parse(path, lambda c, arrays: _single(c, arrays, check, CachedLayeredGraph, "graph"))
     return graph
+
+
+def save_history(history: History, path: str | os.PathLike[str]) -> None:
+    """Write a history to a file, at once or not at all; DtypeError names an attribute that no file holds."""
+    encoder = GraphEncoder()
+    write_file(path, {"single": encode_history(encoder, history, "history")}, encoder.arrays)
+
+
+def load_history(path: str | os.PathLike[str]) -> History:
+    """Return the history of a file that `save_history` wrote.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is truncated, damaged, foreign, newer, or holds no history.
+    """
+    history: History = parse(path, lambda content, arrays: _single(content, arrays, True, History, "history"))
+    return history
+
+
+def _single(content: Any, arrays: list[Array], check: bool, kind: type, word: str) -> Any:
+    """Return what a file holds without a name, refused unless it is of `kind`."""
+    value = GraphDecoder(arrays, check).decode(content["single"]) if "single" in content else None
+    if not isinstance(value, kind):
+        raise FileFormatError(f"expected one {word}, got something else; deepgraph.load reads whatever was saved")
+    return value

@@ -11,6 +11,7 @@ from deepgraph.errors import ArgumentError
 from deepgraph.graph.array_graph import ArrayGraph
 from deepgraph.graph.cached_layered import CachedLayeredGraph
 from deepgraph.graph.edge_lists import read_edge_list, write_edge_list
+from deepgraph.graph.file_checks import warn_of_refusal
 from deepgraph.graph.files import load_graph, save_graph
 from deepgraph.graph.graphml import read_graphml, write_graphml
 from deepgraph.graph.json_files import read_json, write_json
@@ -43,7 +44,7 @@ _WRITERS: dict[str, Callable[[ArrayGraph, str | os.PathLike[str]], None]] = {
     "edgelist": write_edge_list,
     "safetensors": write_safetensors,
 }
-_READERS: dict[str, Callable[[str | os.PathLike[str]], CachedLayeredGraph]] = {
+_READERS: dict[str, Callable[[str | os.PathLike[str], bool], CachedLayeredGraph]] = {
     "npz": load_graph,
     "graphml": read_graphml,
     "json": read_json,
@@ -70,7 +71,8 @@ def save(g: ArrayGraph, path: str | os.PathLike[str], format: str | None = None)
     ----------
     format : {"npz", "safetensors", "graphml", "json", "edgelist"}, optional
         Default by suffix: .safetensors, .graphml, .json, .edgelist or .txt; "npz", arrays in a zip, for any other.
-        "npz" and "safetensors" hold the history of edits, the text formats do not.
+        "npz", "safetensors" and "json" hold the history of edits; for "graphml" and "edgelist" `g.history.save` writes
+        it to a file of its own.
 
     Raises
     ------
@@ -84,7 +86,8 @@ def save(g: ArrayGraph, path: str | os.PathLike[str], format: str | None = None)
     Warns
     -----
     UserWarning
-        Above 100,000 edges in a text format, with the time to expect.
+        Above 100,000 edges in a text format, with the time to expect; and of a graph that `load` will refuse unless
+        told not to check it.
 
     Examples
     --------
@@ -106,19 +109,29 @@ def save(g: ArrayGraph, path: str | os.PathLike[str], format: str | None = None)
             stacklevel=3,
         )
     _WRITERS[name](g, path)
+    warn_of_refusal(g, 3)
 
 
-def load(path: str | os.PathLike[str], format: str | None = None) -> CachedLayeredGraph:
+def load(path: str | os.PathLike[str], format: str | None = None, check: bool = True) -> CachedLayeredGraph:
     """Return the graph of a file, its format by suffix as in `save` unless given.
 
     A file that `save` wrote in the default format is known by its first bytes, whatever its suffix.
+
+    Parameters
+    ----------
+    path : path
+    format : str, optional
+    check : bool
+        Whether the graph must be acyclic, with a column `weight` and biases that are finite; other columns may hold
+        NaN. Without the check such a graph comes as it is, and its first use as a network says what is wrong with it.
 
     Raises
     ------
     ArgumentError
         If there is no such format.
     FileFormatError
-        If the file is truncated, damaged, foreign or newer.
+        If the file is truncated, damaged, foreign or newer, or the graph fails the check; the message names the cycle,
+        or the edge.
     MissingDependencyError
         If safetensors is needed and not installed.
     """
@@ -126,4 +139,4 @@ def load(path: str | os.PathLike[str], format: str | None = None) -> CachedLayer
     if format is None and name != "npz":
         with open(path, "rb") as file:
             name = "npz" if file.read(4) == b"PK\x03\x04" else name
-    return _READERS[name](path)
+    return _READERS[name](path, check)

@@ -95,7 +95,7 @@ class GraphStore:
     def remove_edge(self, u: int, v: int) -> None:
         """Remove an existing edge; a proxy that somebody holds keeps its values."""
         proxy = self.edge_proxies.get((u, v))
-        kept = dict(proxy) if proxy is not None else {}
+        kept = proxy.copy() if proxy is not None else {}
         self.edges.remove(u, v)
         if proxy is not None:
             del self.edge_proxies[u, v]
@@ -112,7 +112,7 @@ class GraphStore:
     def held_values(self) -> dict[tuple[int, int], dict[str, Any]]:
         """Return the attributes of edges whose proxies somebody holds; a module may have dropped some unseen."""
         held = list(self.edge_proxies.items())
-        return {key: dict(proxy) for key, proxy in held if self.edges.has(*key)}
+        return {key: proxy.copy() for key, proxy in held if self.edges.has(*key)}
 
     def clear(self) -> None:
         """Remove all nodes and edges."""
@@ -171,7 +171,7 @@ class _Attributes(MutableMapping[str, Any]):
 
     def detach(self, values: dict[str, Any] | None = None) -> None:
         """Keep the values apart from the graph: the node or edge has been removed."""
-        self._own = dict(self) if values is None else values
+        self._own = self.copy() if values is None else values
 
     def __getitem__(self, key: str) -> Any:
         where = self._where()
@@ -198,9 +198,21 @@ class _Attributes(MutableMapping[str, Any]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
+    def __contains__(self, key: object) -> bool:
+        where = self._where()
+        return key in where if isinstance(where, dict) else where[0].holds(where[1], key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return an attribute, `default` where there is none."""
+        where = self._where()
+        if isinstance(where, dict):
+            return where.get(key, default)
+        return where[0].get(where[1], key) if where[0].holds(where[1], key) else default
+
     def copy(self) -> dict[str, Any]:
         """Return a plain dict."""
-        return dict(self)
+        where = self._where()
+        return dict(where) if isinstance(where, dict) else where[0].row(where[1])
 
     def __or__(self, other: Mapping[str, Any]) -> dict[str, Any]:
         return {**self, **other}
@@ -213,13 +225,13 @@ class _Attributes(MutableMapping[str, Any]):
         return self
 
     def __repr__(self) -> str:
-        return repr(dict(self))
+        return repr(self.copy())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return dict, (dict(self),)
+        return dict, (self.copy(),)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
-        return deepcopy(dict(self), memo)
+        return deepcopy(self.copy(), memo)
 
 
 class EdgeData(_Attributes):

@@ -117,7 +117,8 @@ class _Table:
 
 
 def write_graphml(g: ArrayGraph, path: str | os.PathLike[str]) -> None:
-    """Write a graph as GraphML, at once or not at all; the history of edits is not in it.
+    """Write a graph as GraphML, at once or not at all; the history of edits is not in it,
+    `g.history.save` writes that.
 
     Raises
     ------
@@ -162,13 +163,14 @@ def _edge_starts(ids: list[str] | None, src: Array, dst: Array) -> Iterator[list
             yield [f"<edge source={ids[u]} target={ids[v]}>" for u, v in pairs]
 
 
-def read_graphml(path: str | os.PathLike[str]) -> CachedLayeredGraph:
+def read_graphml(path: str | os.PathLike[str], check: bool = True) -> CachedLayeredGraph:
     """Return the graph of a GraphML file, of `write_graphml` or of another tool, whose nodes are labelled by ids.
 
     Raises
     ------
     FileFormatError
-        If the file is truncated, newer, no XML, declares entities, or holds anything but one simple directed graph.
+        If the file is truncated, newer, no XML, declares entities, or holds anything but one simple directed graph;
+        unless `check` is False, if that has a cycle, or weights or biases that are not finite.
     """
     with reading(path), open(path, "rb") as file:
         parser = GraphMLParser()
@@ -176,10 +178,10 @@ def read_graphml(path: str | os.PathLike[str]) -> CachedLayeredGraph:
             parser.read(file)
         except expat.ExpatError as error:
             raise FileFormatError(f"expected GraphML, got a bad file: {error}") from error
-        return _decode(parser)
+        return _decode(parser, check)
 
 
-def _decode(parser: GraphMLParser) -> CachedLayeredGraph:
+def _decode(parser: GraphMLParser, check: bool) -> CachedLayeredGraph:
     own: dict[str, Any] = {"labels": "id"}
     attributes: dict[str, Any] = {}
     for key, texts in parser.cells("graph"):
@@ -202,7 +204,7 @@ def _decode(parser: GraphMLParser) -> CachedLayeredGraph:
         raise FileFormatError(f"expected edges between nodes of the file, got {unknown!r:.40}")
     src, dst = (np.array([index[v] for v in ends], np.int64) for ends in (parser.sources, parser.targets))
     return assembled(
-        count, labels, src, dst, _table(parser, "node", count), _table(parser, "edge", len(src)), attributes
+        count, labels, src, dst, _table(parser, "node", count), _table(parser, "edge", len(src)), attributes, check
     )
 
 

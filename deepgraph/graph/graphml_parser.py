@@ -14,6 +14,8 @@ from deepgraph.graph.text_tables import ColumnCells
 __all__ = ["GraphMLParser", "Key"]
 
 _TYPES = {"boolean": "bool", "int": "int64", "long": "int64", "float": "float64", "double": "float64", "string": "str"}
+# A default takes no text where it applies, but memory.
+_FREE_DEFAULTS, _DEFAULTS_PER_ROW = 2**16, 16
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -74,11 +76,17 @@ class GraphMLParser:
 
     def cells(self, target: str, count: int = 1) -> Iterator[tuple[Key, ColumnCells]]:
         """Yield the keys of nodes, edges or the graph with their cells, defaults filled in for `count` rows."""
+        filled = 0
         for key in self.keys.values():
             if key.target not in (target, "all"):
                 continue
             cells = self._cells.get((target, key.number), ColumnCells())
             if key.default is not None and len(cells.rows) < count:
+                filled += count - len(cells.rows)
+                if filled > _FREE_DEFAULTS + _DEFAULTS_PER_ROW * count:
+                    raise FileFormatError(
+                        f"expected at most {_DEFAULTS_PER_ROW} defaults for each of many rows, got more for {count:,}"
+                    )
                 for row in sorted(set(range(count)).difference(cells.rows)):
                     cells.add(row, key.default)
             if cells.rows:

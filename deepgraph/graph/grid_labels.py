@@ -7,7 +7,10 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from itertools import product
 from typing import Any, overload
 
+import numpy as np
+
 from deepgraph.errors import ArgumentError
+from deepgraph.graph.arrays import Array
 
 __all__ = ["GridLabels"]
 
@@ -73,6 +76,26 @@ class GridLabels(Sequence[Hashable]):
         for module, channels, rows, columns in self.grids:
             for place in product(range(channels), range(rows), range(columns)):
                 yield (module, *place)
+
+    def taken(self, positions: Array) -> GridLabels | list[Hashable]:
+        """Return the labels of `positions` (K,), ascending; again without storage where those are whole grids.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> labels = GridLabels([("conv1", 2, 3, 3), ("fc", 4, 1, 1)])
+        >>> labels.taken(np.arange(18, 22))
+        GridLabels([('fc', 4, 1, 1)])
+        """
+        starts = np.array(self._starts)
+        held = np.diff(np.searchsorted(positions, starts))
+        whole = held == np.diff(starts)
+        if (whole | (held == 0)).all():
+            return GridLabels(grid for grid, has in zip(self.grids, whole.tolist(), strict=True) if has)
+        return [self[place] for place in positions.tolist()]
+
+    def __repr__(self) -> str:
+        return f"GridLabels({self.grids})"
 
     def position(self, label: Hashable) -> int:
         """Return the position of a label; KeyError where there is none, TypeError if it cannot be a key."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-import numpy.typing as npt
 
 from deepgraph.errors import ArgumentError
 from deepgraph.graph.arrays import Array
 from deepgraph.graph.history_queries import EdgeDiff, Lifetimes, edge_lifetimes, edit_steps, net_change
 from deepgraph.graph.packed_edits import PackedEdits
+from deepgraph.graph.row_moves import RowMoves
 
 if TYPE_CHECKING:
     from deepgraph.graph.array_graph import ArrayGraph
@@ -109,16 +110,13 @@ class EdgeEdit:
         """Number of edges after the edit."""
         return self.num_before - self.num_dropped + self.num_grown
 
-    def gather(self) -> npt.NDArray[np.int64]:
-        """Return for each edge after the edit (E,) its row before it, -1 for a grown edge."""
-        result = np.empty(self.num_after, np.int64)
-        is_new = np.zeros(self.num_after, bool)
-        is_new[self.grown_rows] = True
-        kept = np.ones(self.num_before, bool)
-        kept[self.dropped_rows] = False
-        result[is_new] = -1
-        result[~is_new] = np.flatnonzero(kept)
-        return result
+    def moves(self) -> RowMoves:
+        """Return where the edit leaves the rows of the edges; columns follow with `moves().apply(column)`."""
+        return RowMoves(self.dropped_rows, self.grown_rows, self.num_before)
+
+    def gather(self) -> Array:
+        """Return for each edge after the edit (E,) its row before it, -1 for a grown edge; int32 where that fits."""
+        return self.moves().gather()
 
     def inverse(self) -> tuple[tuple[Array, Array], tuple[Array, Array], dict[str, Any]]:
         """Return `(drop, grow, columns of the grown)` that take this edit back."""
@@ -302,6 +300,38 @@ class History(Sequence[EdgeEdit]):
                 graph.undo()
             raise
         return graph
+
+    # -- files --------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the edits to a file of their own, at once or not at all: arrays in a zip, some bytes an edge.
+
+        Raises
+        ------
+        DtypeError
+            If a value of an attribute is of a kind that no file holds.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from deepgraph.graph import CachedLayeredGraph
+        >>> g = CachedLayeredGraph.from_arrays([0, 0], [1, 2])
+        >>> _ = g.edit(drop=([0], [2]), step=20)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     g.history.save(f"{folder}/edits.dg")
+        ...     History.load(f"{folder}/edits.dg")[0]
+        EdgeEdit(dropped=1, grown=0, step=20)
+        """
+        from deepgraph.graph.files import save_history
+
+        save_history(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> History:
+        """Return the history that `save` wrote; FileFormatError if the file is another."""
+        from deepgraph.graph.files import load_history
+
+        return load_history(path)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": None}

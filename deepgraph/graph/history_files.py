@@ -53,10 +53,10 @@ def _encode_part(encoder: Encoder, edits: list[EdgeEdit], part: str) -> Node:
             array = np.asarray(values)
             by_column.setdefault((name, array.dtype.str), []).append((k, array))
     return {
-        "sizes": encoder.put(np.array([len(src) for src, _ in pairs], np.int64)),
-        "src": encoder.put(_joined([src for src, _ in pairs], np.int32)),
-        "dst": encoder.put(_joined([dst for _, dst in pairs], np.int32)),
-        "rows": encoder.put(_joined([getattr(edit, f"{part}_rows") for edit in edits], np.int64)),
+        "sizes": encoder.put(_joined([np.array([len(src) for src, _ in pairs])])),
+        "src": encoder.put(_joined([src for src, _ in pairs])),
+        "dst": encoder.put(_joined([dst for _, dst in pairs])),
+        "rows": encoder.put(_joined([getattr(edit, f"{part}_rows") for edit in edits])),
         "columns": [
             [name, [k for k, _ in found], encoder.put(np.concatenate([values for _, values in found]))]
             for (name, _), found in by_column.items()
@@ -64,8 +64,10 @@ def _encode_part(encoder: Encoder, edits: list[EdgeEdit], part: str) -> Node:
     }
 
 
-def _joined(arrays: list[Array], dtype: Any) -> Array:
-    return np.concatenate([np.empty(0, dtype), *arrays]).astype(dtype)
+def _joined(arrays: list[Array]) -> Array:
+    """Return numbers from 0 in one array, of the narrowest type that holds them."""
+    whole = np.concatenate([np.empty(0, np.int64), *arrays])
+    return whole.astype(np.min_scalar_type(int(whole.max(initial=0))))
 
 
 def ids(decoder: Decoder, number: Any, limit: int, what: str) -> Array:

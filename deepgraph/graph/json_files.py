@@ -16,6 +16,7 @@ from deepgraph.graph.cached_layered import CachedLayeredGraph
 from deepgraph.graph.columns import Columns
 from deepgraph.graph.container import replacing
 from deepgraph.graph.files import reading
+from deepgraph.graph.history_files import decode_history, encode_history
 from deepgraph.graph.text_tables import (
     ColumnCells,
     InlineDecoder,
@@ -40,7 +41,7 @@ _NODE_KEYS, _EDGE_KEYS = ("id",), ("source", "target")
 
 
 def write_json(g: ArrayGraph, path: str | os.PathLike[str]) -> None:
-    """Write a graph as node-link JSON, at once or not at all; the history of edits is not in it.
+    """Write a graph as node-link JSON with the history of its edits, at once or not at all.
 
     Raises
     ------
@@ -60,11 +61,13 @@ def write_json(g: ArrayGraph, path: str | os.PathLike[str]) -> None:
         if clash:
             raise ArgumentError(f"expected attributes with other names than {taken}, got {clash[0]!r}; rename it")
     head = {"directed": True, "multigraph": False, "graph": encoded_attributes(g)}
-    own = {
+    own: dict[str, Any] = {
         "version": _VERSION,
         "node columns": {name: dtype_word(array, f"node column {name!r}") for name, array in nodes.arrays.items()},
         "edge columns": {name: dtype_word(array, f"edge column {name!r}") for name, array in edges.arrays.items()},
     }
+    if len(g.history):
+        own["history"] = encode_history(InlineEncoder(), g.history, "history")
     names = g._arrays().nodes.names
     ids = None if names is None else [compact(label_value(name)) for name in names]
     with replacing(path) as file:
@@ -119,23 +122,24 @@ def _odd_text(encoder: InlineEncoder, table: Columns, row: int) -> str:
     return text
 
 
-def read_json(path: str | os.PathLike[str]) -> CachedLayeredGraph:
+def read_json(path: str | os.PathLike[str], check: bool = True) -> CachedLayeredGraph:
     """Return the graph of a node-link JSON file, of `write_json` or of another tool.
 
     Raises
     ------
     FileFormatError
-        If the file is truncated, newer, no JSON, or no simple directed graph.
+        If the file is truncated, newer, no JSON, or no simple directed graph; unless `check` is False, if it has a
+        cycle, or weights or biases that are not finite.
     """
     with reading(path), open(path, "rb") as file:
         try:
             content = json.load(file)
         except ValueError as error:
             raise FileFormatError(f"expected node-link JSON, got a bad file: {error}") from error
-        return _decode(content)
+        return _decode(content, check)
 
 
-def _decode(content: Any) -> CachedLayeredGraph:
+def _decode(content: Any, check: bool) -> CachedLayeredGraph:
     if not isinstance(content, dict) or not isinstance(content.get("nodes"), list):
         raise FileFormatError("expected node-link JSON with a list of nodes, got other JSON")
     links = content.get("edges", content.get("links"))
@@ -162,7 +166,11 @@ def _decode(content: Any) -> CachedLayeredGraph:
     attributes = content.get("graph", {})
     if own is not None:
         attributes = {key: InlineDecoder().decode(node) for key, node in attributes.items()}
-    return assembled(len(labels), labels, src, dst, nodes, edges, attributes)
+    g = assembled(len(labels), labels, src, dst, nodes, edges, attributes, check)
+    if own is not None and "history" in own:
+        count = len(labels)
+        g._arrays().edges.edge_set().history = decode_history(InlineDecoder(), own["history"], count, count, len(links))
+    return g
 
 
 def _table(items: list[dict[str, Any]], taken: tuple[str, ...], dtypes: dict[str, str] | None) -> Columns:

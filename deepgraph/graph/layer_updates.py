@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
@@ -16,6 +17,9 @@ Pairs = tuple[Array, Array]
 # Fewer pending nodes than this are walked one by one: numpy's cost per call would exceed the work.
 _NARROW = 64
 
+# Edges that are looked at together.
+_BLOCK = 2**18
+
 
 def critical_counts(indptr: Array, dst: Array, layer: Array) -> Array:
     """Return for every node (N,) int32 how many of its predecessors lie in the layer just below its own.
@@ -25,8 +29,18 @@ def critical_counts(indptr: Array, dst: Array, layer: Array) -> Array:
     >>> critical_counts(np.array([0, 2, 3, 3]), np.array([1, 2, 2]), np.array([0, 1, 2])).tolist()
     [0, 1, 1]
     """
-    below = np.repeat(layer + 1, np.diff(indptr)) == layer[dst]
-    return np.bincount(dst[below], minlength=len(layer)).astype(np.int32)
+    counted = np.zeros(len(layer), np.int32)
+    # Block by block of edges, so that nothing of their number is made.
+    bounds = np.searchsorted(indptr, np.arange(0, len(dst), _BLOCK), side="right") - 1
+    for first, last in pairwise([*np.unique(bounds).tolist(), len(layer)]):
+        targets = dst[indptr[first] : indptr[last]]
+        below = np.repeat(layer[first:last] + 1, np.diff(indptr[first : last + 1])) == layer[targets]
+        targets = targets[below]
+        if targets.size:
+            low = int(targets.min())
+            here = np.bincount(targets - low)
+            counted[low : low + len(here)] += here.astype(np.int32)
+    return counted
 
 
 def updated_layers(

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepgraph.errors import CycleError
-from deepgraph.graph.arrays import Array
+from deepgraph.graph.arrays import Array, expand
 
 __all__ = ["find_cycle", "layer_index"]
 
@@ -148,7 +148,7 @@ def find_cycle(indptr: Array, dst: Array, inside: Array) -> list[int]:
     >>> find_cycle(np.array([0, 1, 2]), np.array([1, 0]), np.array([True, True]))
     [0, 1, 0]
     """
-    src = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
+    src = expand(indptr)
     within = inside[src] & inside[dst]
     previous = np.full(len(inside), -1, np.int64)
     previous[dst[within]] = src[within]

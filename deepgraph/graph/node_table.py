@@ -112,8 +112,9 @@ class NodeTable:
         keep = np.ones(self.count, bool)
         keep[list(self.holes)] = False
         moved = np.where(keep, np.cumsum(keep) - 1, -1)
-        self.names = list(self.labels())
-        self.columns = self.sync().take(np.flatnonzero(keep))
+        kept = np.flatnonzero(keep)
+        self.names = self.names.taken(kept) if isinstance(self.names, GridLabels) else list(self.labels())
+        self.columns = self.sync().take(kept)
         for name in [n for n, mask in self.columns.present.items() if mask.all()]:
             del self.columns.present[name]
         self.count, self.index, self.holes = int(keep.sum()), None, set()

@@ -24,13 +24,10 @@ if TYPE_CHECKING:
     from deepgraph.graph import CachedLayeredGraph
 
 __all__ = [
-    "Seed",
-    "as_generator",
     "er_edges",
     "null_degree",
     "null_er",
     "permute_within_blocks",
-    "sample_cells",
     "stage_blocks",
     "swap_edges",
 ]

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from deepgraph.errors import FileFormatError, MissingDependencyError, TooLargeError
+from deepgraph.errors import FileFormatError, MissingDependencyError
 from deepgraph.graph.array_graph import ArrayGraph
 from deepgraph.graph.arrays import Array
 from deepgraph.graph.cached_layered import CachedLayeredGraph
-from deepgraph.graph.container import MAX_HEADER, check_values, replacing
+from deepgraph.graph.container import check_header, check_values, replacing
 from deepgraph.graph.files import GraphDecoder, GraphEncoder, reading
 
 __all__ = ["read_safetensors", "write_safetensors"]
@@ -57,11 +57,7 @@ def write_safetensors(g: ArrayGraph, path: str | os.PathLike[str]) -> None:
             raw[name] = [array.dtype.str, list(array.shape)]
             tensors[name] = np.frombuffer(array.tobytes(), np.uint8)
     header = json.dumps({"version": _VERSION, "content": content, "names": names, "raw": raw}, allow_nan=False)
-    if len(header) > MAX_HEADER:
-        raise TooLargeError(
-            f"expected at most {MAX_HEADER:,} bytes of labels and attributes that are no arrays, got {len(header):,}; "
-            "keep them in columns of numbers or strings"
-        )
+    check_header(header)
     with replacing(path) as file:
         file.write(package.numpy.save(tensors, {"deepgraph": header}))
 
@@ -77,7 +73,7 @@ def _readable_names(content: dict[str, Any], count: int) -> list[str]:
     return names
 
 
-def read_safetensors(path: str | os.PathLike[str]) -> CachedLayeredGraph:
+def read_safetensors(path: str | os.PathLike[str], check: bool = True) -> CachedLayeredGraph:
     """Return the graph of a file that `write_safetensors` wrote.
 
     Raises
@@ -85,7 +81,8 @@ def read_safetensors(path: str | os.PathLike[str]) -> CachedLayeredGraph:
     MissingDependencyError
         If safetensors is not installed.
     FileFormatError
-        If the file is truncated, damaged, foreign or newer.
+        If the file is truncated, damaged, foreign or newer; unless `check` is False, if the graph has a cycle, or
+        weights or biases that are not finite.
     """
     package = _package()
     os.stat(path)
@@ -103,9 +100,10 @@ def read_safetensors(path: str | os.PathLike[str]) -> CachedLayeredGraph:
             raise FileFormatError(
                 f"expected version {_VERSION} or older, got {header.get('version')!r:.40}; upgrade deepgraph"
             )
-        return GraphDecoder([_array(found, name, header["raw"]) for name in header["names"]]).decode_graph(
-            header["content"]
-        )
+        if len(set(header["names"])) < len(header["names"]):
+            raise FileFormatError("expected each array once, got duplicates")
+        arrays = [_array(found, name, header["raw"]) for name in header["names"]]
+        return GraphDecoder(arrays, check).decode_graph(header["content"])
 
 
 def _array(found: dict[str, Array], name: str, raw: dict[str, Any]) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 
 from deepgraph.graph.arrays import Array
 
-__all__ = ["canonical", "common_array", "fits", "kind_of"]
+__all__ = ["canonical", "common_array", "fits", "kind_of", "too_wide"]
 
 _KINDS: dict[type, str] = {bool: "b", int: "i", float: "f", str: "U"}
 _EXACT = 2**53
@@ -30,7 +30,8 @@ def kind_of(value: Any) -> str | None:
     return kind or None
 
 
-def _wide(rows: int, length: int) -> bool:
+def too_wide(rows: int, length: int) -> bool:
+    """Return whether strings of at most `length` characters are too long for a column of `rows`."""
     return length > _SHORT and 4 * rows * length > _MAX_STRING_BYTES
 
 
@@ -46,7 +47,7 @@ def fits(array: Array, value: Any) -> bool:
         if kind == "i":
             return bool(abs(int(value)) <= min(_EXACT, 2 ** (np.finfo(array.dtype).nmant + 1)))
         return kind == "f" and bool(not np.isfinite(value) or abs(float(value)) <= float(np.finfo(array.dtype).max))
-    return kind == have and not (have == "U" and _wide(len(array), len(value)))
+    return kind == have and not (have == "U" and too_wide(len(array), len(value)))
 
 
 def canonical(value: Any) -> str:
@@ -76,5 +77,5 @@ def common_array(values: Iterable[Any], rows: int, onto: Array | None = None) ->
     if kinds == {"i"}:
         return None if any(not -(2**63) <= i < 2**63 for i in integers) else np.array(values, np.int64)
     if kinds == {"U"}:
-        return None if _wide(rows, max(map(len, values))) else np.array(values, np.str_)
+        return None if too_wide(rows, max(map(len, values))) else np.array(values, np.str_)
     return np.array(values, np.bool_)

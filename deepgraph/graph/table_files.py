@@ -7,6 +7,7 @@ from typing import Any
 from deepgraph.errors import FileFormatError
 from deepgraph.graph.columns import Columns
 from deepgraph.graph.encoding import Decoder, Encoder, Node
+from deepgraph.graph.file_checks import check_sparsity
 
 __all__ = ["decode_table", "encode_table"]
 
@@ -44,5 +45,6 @@ def decode_table(decoder: Decoder, node: Node, rows: int) -> Columns:
             mask = table.present.get(name)
             if name in table.arrays and (mask is None or mask[row]):
                 raise FileFormatError(f"expected each attribute once, got {name!r:.40} of row {row} twice")
+    check_sparsity((name for row in own.values() for name in row), rows, sum(map(len, own.values())))
     table.exotic = own
     return table

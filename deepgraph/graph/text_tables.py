@@ -17,8 +17,9 @@ from deepgraph.graph.columns import Columns
 from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.edge_store import FreeEdges
 from deepgraph.graph.encoding import Decoder, Encoder, Node
+from deepgraph.graph.file_checks import check_graph, check_sparsity
 from deepgraph.graph.node_table import NodeTable
-from deepgraph.graph.scalars import common_array
+from deepgraph.graph.scalars import common_array, too_wide
 
 __all__ = [
     "CHUNK",
@@ -85,7 +86,7 @@ def as_array(values: list[Any], word: str) -> Array:
         raise FileFormatError(f"expected values of dtype {word}, got {odd!r:.40}")
     if kind == "U":
         longest, total = max(map(len, values), default=0), sum(map(len, values))
-        if 4 * longest * len(values) > max(2**26, 64 * total):
+        if 4 * longest * len(values) > max(2**26, 128 * (total + len(values))):
             raise FileFormatError(
                 f"expected strings of like length, got one of {longest:,} characters among short ones"
             )
@@ -177,7 +178,7 @@ class ColumnCells:
 
 
 def table_of(count: int, columns: Sequence[tuple[str, str, ColumnCells]], odd: dict[int, dict[str, Any]]) -> Columns:
-    """Return a table of `count` rows from (name, dtype, cells) and what fits no column.
+    """Return a table of `count` rows from (name, dtype, cells) and what fits no column, such as very long strings.
 
     Raises
     ------
@@ -185,7 +186,16 @@ def table_of(count: int, columns: Sequence[tuple[str, str, ColumnCells]], odd: d
         If a row has an attribute twice, or a value is not of its dtype.
     """
     table = Columns(count)
+    check_sparsity(
+        [*(name for name, _, _ in columns), *(name for own in odd.values() for name in own)],
+        count,
+        sum(len(cells.rows) for _, _, cells in columns) + sum(map(len, odd.values())),
+    )
     for name, word, cells in columns:
+        if word == "str" and too_wide(count, max((len(v) for v in cells.values if type(v) is str), default=0)):
+            for row, value in zip(cells.rows, cells.values, strict=True):
+                odd.setdefault(row, {})[name] = value
+            continue
         at, values = np.array(cells.rows, np.int64), as_array(cells.values, word)
         mask = np.zeros(count, bool)
         mask[at] = True
@@ -245,9 +255,16 @@ def _names(labels: list[Hashable] | None, count: int) -> list[Hashable] | None:
 
 
 def assembled(
-    count: int, labels: list[Hashable] | None, src: Any, dst: Any, nodes: Columns, edges: Columns, attributes: Any
+    count: int,
+    labels: list[Hashable] | None,
+    src: Any,
+    dst: Any,
+    nodes: Columns,
+    edges: Columns,
+    attributes: Any,
+    check: bool,
 ) -> CachedLayeredGraph:
-    """Return the graph of what was read, edges in any order; an error if it is no graph."""
+    """Return the graph of what was read, edges in any order; an error if it is no graph or fails the check."""
     if type(count) is not int or not 0 <= count <= MAX_NODES:
         raise FileFormatError(f"expected a number of nodes from 0, got {count!r:.40}")
     if type(attributes) is not dict:
@@ -256,9 +273,12 @@ def assembled(
     table = NodeTable(count, _names(labels, count))
     table.columns = nodes
     columns = edges if order is None else edges.take(order)
-    return CachedLayeredGraph._from_parts(
+    g = CachedLayeredGraph._from_parts(
         table, FreeEdges(EdgeSet(indptr, targets, count, columns, name="graph")), attributes
     )
+    if check:
+        check_graph(g)
+    return g
 
 
 def encoded_attributes(g: ArrayGraph) -> dict[str, Node]:

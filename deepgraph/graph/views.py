@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, MutableMapping
+from collections.abc import Hashable, ItemsView, Iterator, Mapping, MutableMapping
 from typing import Any
 
 from deepgraph.graph.graph_store import EdgeData, GraphStore, NodeData
@@ -81,6 +81,20 @@ class AdjacencyMapping(_ByLabel):
         return repr({label: {v: dict(d) for v, d in row.items()} for label, row in self.items()})
 
 
+class _RowItems(ItemsView[Any, Any]):
+    """The items of a row, without a search for each: this is how networkx walks over all edges."""
+
+    _mapping: NeighbourRow
+
+    def __iter__(self) -> Iterator[tuple[Hashable, EdgeData]]:
+        row = self._mapping
+        node, others, store = row._node(), row._others(), row.store
+        names = store.nodes.names
+        for v in others:
+            u, w = (node, v) if row.forward else (v, node)
+            yield v if names is None else names[v], store.edge_data(u, w)
+
+
 class NeighbourRow(MutableMapping[Any, Any]):
     """neighbour -> attributes of the edge; `forward` rows are successors, others predecessors."""
 
@@ -145,6 +159,10 @@ class NeighbourRow(MutableMapping[Any, Any]):
         others = self._others()
         names = self.store.nodes.names
         return iter(others) if names is None else iter([names[v] for v in others])
+
+    def items(self) -> ItemsView[Any, Any]:
+        """Return the pairs (neighbour, attributes of the edge)."""
+        return _RowItems(self)
 
     def __len__(self) -> int:
         node = self._node()

@@ -51,6 +51,19 @@ class Facts:
         return sum(self.edges) / max(1, sum(self.pairs))
 
 
+def layer_pairs(topology: Topology) -> tuple[int, ...]:
+    """Return the admissible pairs between each stage and the one behind it; inputs take no edges.
+
+    Examples
+    --------
+    >>> layer_pairs(Topology(3, [0, 1], [2, 2], [0, 0, 1], inputs=[0, 1], outputs=[2], activation=[0, 0, 0]))
+    (2,)
+    """
+    starts = topology.stage_starts
+    computed = np.add.reduceat(topology.bias_index >= 0, starts[:-1], dtype=np.int64)
+    return tuple((computed[1:] * np.diff(starts)[:-1]).tolist())
+
+
 def describe(topology: Topology) -> Facts:
     """Return the facts of a topology that a plan needs.
 
@@ -70,7 +83,7 @@ def describe(topology: Topology) -> Facts:
     )
     computed = np.add.reduceat(topology.bias_index >= 0, starts[:-1], dtype=np.int64)
     if layered:
-        pairs = tuple((computed[1:] * widths[:-1]).tolist())
+        pairs = layer_pairs(topology)
         elements = int((widths[1:] * widths[:-1]).sum())
     else:
         total = int((computed * starts[:-1]).sum())

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from deepgraph.errors import ArgumentError, CapacityError, EdgeError, ShapeError
 from deepgraph.kernels.products import add_product
+from deepgraph.kernels.selection import highest, largest
 
 __all__ = ["AbsentPairs", "Factors", "best_absent", "pair_scores", "sample_absent"]
 
@@ -116,27 +117,67 @@ class AbsentPairs:
         return source, target
 
     @cached_property
+    def placed(self) -> tuple[Int64, Int64]:
+        """Return the places of the edges' sources, which ascend, and targets; none into closed targets."""
+        if self.stage is None and self.closed is None and (self.src[1:] >= self.src[:-1]).all():
+            return self.src, self.dst
+        source, target = self.places[0][self.src], self.places[1][self.dst]
+        source, target = source[target >= 0], target[target >= 0]
+        order = np.argsort(source, kind="stable")
+        return source[order], target[order]
+
+    @cached_property
     def _present(self) -> Int64:
         """Return the sorted numbers of the edges among all admissible pairs, counted target by target."""
         source, target = self.places[0][self.src], self.places[1][self.dst]
         admissible = target >= 0
         admissible[admissible] = source[admissible] < self.fan[target[admissible]]
-        numbers = np.sort(self._starts[target[admissible]] + source[admissible])
-        if (numbers[1:] == numbers[:-1]).any():
-            raise EdgeError("expected edges without duplicates, got a pair twice; merge duplicates first")
-        return numbers
+        return _distinct(np.sort(self._starts[target[admissible]] + source[admissible]))
 
     @property
+    def num_edges(self) -> int:
+        """Return the number of edges."""
+        return len(self.src)
+
+    @property
+    def num_admissible(self) -> int:
+        """Return the number of admissible pairs, edges or not."""
+        return int(self._starts[-1])
+
+    @cached_property
     def count(self) -> int:
         """Return the number of absent admissible pairs."""
-        return int(self._starts[-1]) - len(self._present)
+        if self.stage is None and self.closed is None:
+            return self.num_admissible - len(self._keys)
+        return self.num_admissible - len(self._present)
+
+    @cached_property
+    def _keys(self) -> Int64:
+        """Return the edges as ascending numbers src * num_targets + dst."""
+        keys: Int64 = self.src * self.num_targets + self.dst
+        return keys if (keys[1:] > keys[:-1]).all() else _distinct(np.sort(keys))
+
+    def taken(self, u: Int64, v: Int64) -> NDArray[np.bool_]:
+        """Return which of the pairs (u, v), each (K,), are edges."""
+        wanted, keys = u * self.num_targets + v, self._keys
+        at = np.searchsorted(keys, wanted)
+        found: NDArray[np.bool_] = (
+            keys[np.minimum(at, len(keys) - 1)] == wanted if len(keys) else np.zeros(len(u), bool)
+        )
+        return found
+
+    def pairs_of(self, numbers: Int64) -> tuple[Int64, Int64]:
+        """Return (u, v) of admissible pairs, edges or not, by their number, counted target by target."""
+        if self.stage is None:
+            at, u = np.divmod(numbers, self.num_sources)
+            return u, self.targets[at]
+        at = np.searchsorted(self._starts, numbers, side="right") - 1
+        return self.source_order[numbers - self._starts[at]], self.targets[at]
 
     def take(self, numbers: Int64) -> tuple[Int64, Int64]:
         """Return (u, v) of absent pairs by their number 0..count-1, counted target by target."""
         gaps = self._present - np.arange(len(self._present))
-        among_all = numbers + np.searchsorted(gaps, numbers, side="right")
-        at = np.searchsorted(self._starts, among_all, side="right") - 1
-        return self.source_order[among_all - self._starts[at]], self.targets[at]
+        return self.pairs_of(numbers + np.searchsorted(gaps, numbers, side="right"))
 
     def check(self, k: int) -> None:
         """Raise unless 0 <= k <= count.
@@ -155,6 +196,13 @@ class AbsentPairs:
                 f"expected at most {self.count:,} new edges, got {k:,}: all other admissible pairs are edges already; "
                 "ask for fewer, or drop edges first"
             )
+
+
+def _distinct(numbers: Int64) -> Int64:
+    """Return sorted numbers of pairs; EdgeError if one is there twice."""
+    if (numbers[1:] == numbers[:-1]).any():
+        raise EdgeError("expected edges without duplicates, got a pair twice; merge duplicates first")
+    return numbers
 
 
 def sample_absent(
@@ -184,21 +232,29 @@ def sample_absent(
     pairs.check(k)
     if not isinstance(generator, np.random.Generator):
         generator = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
-    total = pairs.count
-    if 2 * k > total:
-        numbers = generator.choice(total, k, replace=False, shuffle=False)
+    if 2 * (k + pairs.num_edges) > pairs.num_admissible:
+        u, v = pairs.take(generator.choice(pairs.count, k, replace=False, shuffle=False))
+        keys = np.sort(u * pairs.num_targets + v)
     else:
-        # The first k distinct numbers of a uniform sequence are a uniform subset; few draws repeat.
-        drawn = np.empty(0, np.int64)
-        first = np.empty(0, np.int64)
-        while len(first) < k:
-            more = generator.integers(0, total, size=k - len(first) + k // 8 + 8)
-            drawn = np.concatenate([drawn, more])
-            first = np.sort(np.unique(drawn, return_index=True)[1])
-        numbers = drawn[first[:k]]
-    u, v = pairs.take(np.sort(numbers))
-    order = np.lexsort((v, u))
-    return u[order], v[order]
+        keys = _some_absent(pairs, k, generator)
+    return divmod(keys, max(pairs.num_targets, 1))
+
+
+def _some_absent(pairs: AbsentPairs, k: int, generator: np.random.Generator) -> Int64:
+    """Return sorted numbers (k,), u * num_targets + v, of distinct absent pairs, where most pairs are absent.
+
+    What a uniform sequence brings, whenever one stops for the sake of its number, is a uniform subset of that number;
+    so is what a uniform choice leaves of it. Few more than k pairs are looked at, whatever the number of edges.
+    """
+    keys = np.empty(0, np.int64)
+    while len(keys) < k:
+        u, v = pairs.pairs_of(generator.integers(0, pairs.num_admissible, size=k - len(keys) + k // 8 + 8))
+        found = np.sort(np.concatenate([keys, u * pairs.num_targets + v]))
+        found = found[np.r_[True, found[1:] > found[:-1]]]
+        keys = found[~pairs.taken(*np.divmod(found, pairs.num_targets))]
+    stays = np.ones(len(keys), bool)
+    stays[generator.choice(len(keys), len(keys) - k, replace=False, shuffle=False)] = False
+    return keys[stays]
 
 
 def _inverse_rms(factors: Factors, reduce_block: Reduce | None) -> Tensor:
@@ -277,10 +333,7 @@ def _blocks(
     fan = torch.from_numpy(pairs.fan.astype(np.int64)).to(device)
     ranked = [(a.index_select(0, order), dz.index_select(0, targets)) for a, dz in factors]
     scales = None if inverse is None else inverse[targets]
-    source, target = pairs.places[0][pairs.src], pairs.places[1][pairs.dst]
-    source, target = source[target >= 0], target[target >= 0]
-    by_source = np.argsort(source, kind="stable")
-    source, target = source[by_source], target[by_source]
+    source, target = pairs.placed
     height = max(1, BLOCK_BYTES // (ranked[0][0].element_size() * max(1, len(targets))))
     work = ranked[0][0].new_empty(min(height, pairs.num_sources) * len(targets))
     for begin in range(0, pairs.num_sources, height):
@@ -300,24 +353,17 @@ def _blocks(
         if pairs.stage is not None:
             block.masked_fill_(torch.arange(begin, end, device=device)[:, None] >= fan[left:], -1)
         here = slice(*np.searchsorted(source, [begin, end]).tolist())
-        inside = target[here] >= left
-        rows, columns = source[here][inside] - begin, target[here][inside] - left
-        block[torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device)] = -1
+        rows, columns = source[here] - begin, target[here] - left
+        if left:
+            rows, columns = rows[columns >= 0], columns[columns >= 0]
+        block.view(-1)[torch.from_numpy(rows * block.shape[1] + columns).to(device)] = -1
         yield begin, left, block
 
 
-def _best(scores: NDArray[Any], keys: Int64, k: int) -> Int64:
-    """Return the indexes of the k highest scores, best first, ties by ascending key."""
-    rows = np.arange(len(scores))
-    if 0 < k < len(scores):
-        rows = np.flatnonzero(scores >= np.partition(scores, len(scores) - k)[len(scores) - k])
-    chosen: Int64 = rows[np.lexsort((keys[rows], -scores[rows]))][:k]
-    return chosen
-
-
 def best_absent(
-    pairs: AbsentPairs, factors: Factors, k: int, scale: Scale = "none", reduce_block: Reduce | None = None
-) -> tuple[Int64, Int64, NDArray[Any]]:
+    pairs: AbsentPairs, factors: Factors, k: int, scale: Scale = "none", reduce_block: Reduce | None = None,
+    ranked: bool = True,
+) -> tuple[Int64, Int64, NDArray[Any]]:  # fmt: skip
     """Return (u (k,), v (k,), score (k,)), the absent pairs with the largest |gradient|, best first.
 
     Exact: the same as sorting all absent pairs, with ties in canonical order. Memory is bounded by a few blocks of
@@ -335,6 +381,8 @@ def best_absent(
         "rms" divides each score by the root mean square of dZ_v over the samples.
     reduce_block : callable, optional
         Sums a tensor over ranks in place, so that all ranks choose the same pairs.
+    ranked : bool
+        Best first; False is faster and returns the same pairs in canonical order.
 
     Raises
     ------
@@ -363,23 +411,25 @@ def best_absent(
     inverse = _inverse_rms(factors, reduce_block) if scale == "rms" else None
     threshold = 0.0
     for begin, left, block in _blocks(pairs, factors, inverse, reduce_block):
-        flat = block.reshape(-1)
-        if len(scores) < k < flat.shape[0]:
-            threshold = max(threshold, float(flat.topk(k, sorted=False).values.min()))
-        at = (flat >= threshold).nonzero().squeeze(1)
-        found = flat[at].cpu().numpy().astype(np.float64)
-        rows, columns = np.divmod(at.cpu().numpy(), block.shape[1])
+        at, found = largest(block.view(-1), k, threshold)
+        rows, columns = np.divmod(at, block.shape[1])
         scores = np.concatenate([scores, found])
         u = np.concatenate([u, pairs.source_order[rows + begin]])
         v = np.concatenate([v, pairs.targets[columns + left]])
         if len(scores) > k:
-            chosen = _best(scores, u * pairs.num_targets + v, k)
+            chosen = highest(scores, u * pairs.num_targets + v, k)
             u, v, scores = u[chosen], v[chosen], scores[chosen]
-            threshold = max(threshold, float(scores[-1]))
+            threshold = max(threshold, float(scores.min()))
     if len(scores) < k:
         raise ArgumentError(
             f"expected finite gradients, got {pairs.count - len(scores):,} pairs with a score that is not a number; "
             "look for NaN or infinity in the loss"
         )
-    chosen = _best(scores, u * pairs.num_targets + v, k)
-    return u[chosen], v[chosen], scores[chosen]
+    keys = u * pairs.num_targets + v
+    if ranked:
+        order = np.lexsort((keys, -scores))
+    elif (keys[1:] > keys[:-1]).all():
+        return u, v, scores
+    else:
+        order = np.argsort(keys)
+    return u[order], v[order], scores[order]

@@ -13,13 +13,13 @@ from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
-from torch.multiprocessing.reductions import StorageWeakRef
 
 from deepgraph.errors import ArgumentError, EditRefusedError, UnsupportedOperationError
 from deepgraph.kernels.base import Kernel
 from deepgraph.kernels.facts import describe
 from deepgraph.kernels.masked import MaskedStages
 from deepgraph.kernels.numba_walk import NumbaWalk
+from deepgraph.kernels.passes import Passes
 from deepgraph.kernels.plan import Plan, make_plan
 from deepgraph.kernels.topology import Topology
 from deepgraph.kernels.torch_walk import TorchWalk
@@ -49,19 +49,7 @@ def register(owner: Owner) -> int:
     return handle
 
 
-class _Pass:
-    """One forward pass, known by the storage that it saved: alive until autograd lets go of that storage."""
-
-    __slots__ = ("consumed", "storage", "version")
-
-    def __init__(self, storage: Any, version: int) -> None:
-        self.storage, self.version, self.consumed = storage, version, False
-
-    def expired(self) -> bool:
-        return bool(self.storage.expired())
-
-
-class Program:
+class Program(Passes):
     """What `torch.ops.deepgraph.graph` runs for a handle: one topology, its kernel and the plan that chose it.
 
     The registry of handles holds programs weakly: whoever owns the network keeps its program alive.
@@ -120,11 +108,9 @@ class Program:
             layout=layout,
         )
         self.kernel = make_kernel(topology, self.plan)
-        self.version = 0
+        super().__init__()
         self.armed = False
         self.captured: list[tuple[Tensor, Tensor]] = []
-        self._passes: dict[int, _Pass] = {}
-        self._cause = ""
         self.handle = register(self)
 
     def program(self) -> Program:
@@ -152,12 +138,6 @@ class Program:
         """Return the structure that is computed now."""
         return self.kernel.topology
 
-    def pending(self) -> bool:
-        """Return whether a forward pass is alive whose backward has not run; an edit now would make it wrong."""
-        for key in [key for key, entry in self._passes.items() if entry.expired()]:
-            del self._passes[key]
-        return any(not entry.consumed for entry in self._passes.values())
-
     def replace_topology(self, topology: Topology, cause: str | None = "the graph was edited") -> None:
         """Compute edited edges between the same nodes from now on, with the same kind of kernel.
 
@@ -181,36 +161,6 @@ class Program:
         self.kernel = self.kernel.with_topology(topology)
         if cause is not None:
             self.outdate(cause)
-
-    def outdate(self, cause: str) -> None:
-        """Refuse the backward of every forward pass made so far: the edges it saw are no more."""
-        self.version += 1
-        self._cause = cause
-
-    def note(self, saved: Tensor) -> None:
-        """Remember a forward pass by what it saved."""
-        storage = StorageWeakRef(saved.untyped_storage())  # type: ignore[no-untyped-call]
-        if len(self._passes) > 16:
-            self.pending()
-        self._passes[storage.cdata] = _Pass(storage, self.version)
-
-    def consume(self, saved: Tensor) -> None:
-        """Mark the forward pass that saved this as done.
-
-        Raises
-        ------
-        EditRefusedError
-            If the topology was replaced since.
-        """
-        entry = self._passes.get(saved.untyped_storage()._cdata)
-        if entry is None:
-            return
-        if entry.version != self.version:
-            raise EditRefusedError(
-                f"this backward belongs to a forward pass before {self.version - entry.version} edits, the last one "
-                f"because {self._cause}; run the forward pass again"
-            )
-        entry.consumed = True
 
 
 def program(handle: int) -> Program:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deepgraph.kernels.facts import describe
+from deepgraph.kernels.facts import describe, layer_pairs
 from deepgraph.kernels.topology import Topology
 
 __all__ = ["first_cache", "panel_rows", "panel_table", "worth_panels"]
@@ -75,6 +75,9 @@ def worth_panels(topology: Topology) -> bool:
     True
     """
     if not topology.only_sums:
+        return False
+    # Nodes alone say what the density is if edges join neighbouring stages; only then they are looked at.
+    if topology.num_edges < 0.98 * _FROM_DENSITY * sum(layer_pairs(topology)):
         return False
     facts = describe(topology)
     # A hair less, because a share of the pairs is rounded to whole edges.

@@ -12,6 +12,7 @@ from typing import Any
 
 from deepgraph.errors import ArgumentError, FileFormatError, TooLargeError, UnsupportedOperationError
 from deepgraph.kernels.facts import Facts
+from deepgraph.kernels.thresholds import thresholds
 from deepgraph.kernels.tiling import tiling
 
 __all__ = [
@@ -30,8 +31,6 @@ MASKED_LIMIT = 2**30
 NOMINAL_BATCH = 128
 """Batch size that costs are estimated for."""
 
-# Where edge values stop being faster than a dense matrix at batch 128, by measurement: compiled, torch, CUDA.
-_CSR_UP_TO = {"numba": 0.5, "torch": 0.15, "cuda": 0.1}
 # A graph with skip edges becomes one block per stage; beyond this many stages the blocks are too narrow to pay.
 _SHALLOW = 16
 _NO_NUMBA = "numba is not installed: torch kernels, slower; pip install deepgraph-nn[fast]"
@@ -231,7 +230,8 @@ def choose_storage(
     if not 0 <= density <= 1:
         raise ArgumentError(f"expected a density in [0, 1], got {density!r}")
     compiled = has_numba() if numba_available is None else numba_available
-    limit = _CSR_UP_TO["cuda" if device.startswith("cuda") else "numba" if compiled else "torch"]
+    table = thresholds()
+    limit = table.cuda if device.startswith("cuda") else table.numba if compiled else table.torch
     fits = stages <= _SHALLOW and elements * 4 <= MASKED_LIMIT
     return "masked" if density > limit and fits else "csr"
 

@@ -7,7 +7,7 @@ order in which they are computed and in which kernels store their activations.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -172,7 +172,9 @@ class Topology:
         names: Sequence[Any] = self.labels if self.labels is not None else range(self.num_nodes)
         return f"({names[int(self.src[at])]!r}, {names[int(self.dst[at])]!r})"
 
-    def with_edges(self, src: ArrayLike, dst: ArrayLike, splits: Sequence[int] | None = None) -> Topology:
+    def with_edges(
+        self, src: ArrayLike, dst: ArrayLike, splits: Sequence[int] | None = None, indptr: Int32 | None = None
+    ) -> Topology:
         """Return this topology with other edges between the same nodes; what depends on nodes only is kept.
 
         Parameters
@@ -181,6 +183,8 @@ class Topology:
             The new edges in canonical order.
         splits : (S,) ints, optional
             Edge counts per weight tensor; needed when there is more than one tensor and their counts changed.
+        indptr : (N + 1,) int32, optional
+            `source_indptr` of the new edges, from somebody who has checked them all: nothing is checked again.
 
         Raises
         ------
@@ -195,7 +199,13 @@ class Topology:
         """
         if splits is None:
             splits = self.splits if len(self.splits) > 1 else ()
-        new = replace(self, src=np.asarray(src), dst=np.asarray(dst), splits=tuple(splits))
+        if indptr is None:
+            new = replace(self, src=np.asarray(src), dst=np.asarray(dst), splits=tuple(splits))
+        else:
+            new = object.__new__(Topology)
+            new.__dict__.update({field.name: getattr(self, field.name) for field in fields(self)})
+            known = {"src": _frozen(np.asarray(src, np.int32)), "dst": _frozen(np.asarray(dst, np.int32))}
+            new.__dict__.update(known, splits=tuple(splits) or (len(known["src"]),), source_indptr=_frozen(indptr))
         for name in _NODE_ONLY & self.__dict__.keys():
             new.__dict__[name] = self.__dict__[name]
         return new

@@ -34,6 +34,8 @@ __all__ = ["Blocks", "block_counts", "draw_blocks"]
 
 _BAR = 0.30  # width of a bar; the distance between two bars is 1
 _LOOP = 0.14  # depth of a loop below its bar
+_ROOM = 30.0  # points between two bars, below which counts would touch
+_MOST_COUNTS = 6  # arcs over other bars that can all be labelled without touching
 _MIN_WIDTH = 0.7  # points; a block with a single edge must still be seen
 
 
@@ -239,6 +241,11 @@ def _ribbons(blocks: Blocks, ax: Axes, height: NDArray[np.float64], scale: float
     )
     ax.add_collection(lines)
     color_bar(ax, lines, "density of the block (edges / possible edges)")
+    skips = np.flatnonzero(target - source > 1)
+    if skips.size <= _MOST_COUNTS and axes_points(ax)[0] / len(blocks.nodes) >= _ROOM:
+        for at in skips.tolist():
+            middle = curves[at, curves.shape[1] // 2]
+            _write_count(ax, (float(middle[0]), float(middle[1])), int(blocks.counts[source[at], target[at]]), 0.0)
     return max(float(height.max()) / 2, float(curves[..., 1].max()))
 
 
@@ -288,7 +295,7 @@ def _dress(blocks: Blocks, ax: Axes, height: NDArray[np.float64], top: float, sc
     per_point = (top - bottom) / max(points - 50.0, 50.0)  # data units, once legend and counts have their place
     ax.set_xlim(-0.6, max(num_blocks - 0.4, 0.6))
     ax.set_ylim(bottom - (22.0 * per_point if inside.any() else 0.0), top + 28.0 * per_point)
-    if room < 30:
+    if room < _ROOM:
         return
     following = np.diag(blocks.counts, 1)
     for index in np.flatnonzero(following).tolist():

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from deepgraph.graph import CachedLayeredGraph
 
-__all__ = ["draw"]
+__all__ = ["draw", "draw_neurons", "dress_layers", "skip_arcs"]
 
 _LAYOUTS = ("layered", "stored", "blocks")
 _MOST_STAGES = 40  # more columns than this are closer than their markers
@@ -52,6 +52,7 @@ def draw(
     *,
     max_blocks: int = 12,
     title: str | None = None,
+    positions: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
 ) -> Axes:
     """Return the axes with the layered drawing of the graph: stages from left to right, edges running rightwards.
 
@@ -81,6 +82,9 @@ def draw(
         Largest number of groups of stages in a drawing by blocks, >= 1.
     title
         Text above the drawing; None states nodes, edges, stages and skip edges.
+    positions
+        x (N,), the rank of the stage, and y (N,) in (-1, 1) of every neuron, as `layered_positions` returns them for
+        another graph of the same neurons; None lays out this one.
 
     Returns
     -------
@@ -96,7 +100,7 @@ def draw(
     DtypeError
         If the column is not numeric, or `graph` or `ax` is of another type.
     ShapeError
-        If there are not N labels.
+        If there are not N labels, or `positions` belong to other stages.
     CycleError
         If the graph has a directed cycle.
     StructureError
@@ -110,14 +114,12 @@ def draw(
     '3 nodes, 3 edges (1 skipping a stage), 3 stages'
     """
     graph = checked_graph(graph)
-    if max_edges < 1:
-        raise ArgumentError(f"max_edges must be at least 1, got {max_edges}; layout='blocks' draws no single edge")
-    if layout not in _LAYOUTS:
-        raise ArgumentError(f"layout must be one of {', '.join(_LAYOUTS)}, got {layout!r}")
+    _check_arguments(max_edges, layout)
     values = _edge_values(graph, color)
     texts = _label_texts(graph, labels)
     ax = axes_or_new(ax, (8.0, 4.8))
-    x, y, stages = layered_positions(graph, sweeps=0 if layout == "stored" else 12)
+    x, y, stages = layered_positions(graph, sweeps=0 if layout == "stored" or positions else 12)
+    y = y if positions is None else _placed(positions, x)
     src, dst = graph.edge_arrays()
     span = x[dst] - x[src]
     titled(ax, _summary(x.size, span, len(stages)) if title is None else title, x="stage")
@@ -126,12 +128,29 @@ def draw(
     if layout == "blocks" or src.size > max_edges or crowded:
         draw_blocks(graph, ax, max_blocks)
         return ax
-    if not x.size:
-        ax.text(0.5, 0.5, "empty graph", ha="center", va="center", transform=ax.transAxes, fontsize=FONT["title"])
-    top = _draw_edges(ax, x, y, src, dst, values, color)
-    kinds = _draw_neurons(graph, ax, x, y, rows, texts if _labels_fit(labels, texts, rows, len(stages), ax) else None)
-    _dress(ax, x, stages, top, kinds, bool((span > 1).any()))
+    reach = _draw_edges(ax, x, y, src, dst, values, color)
+    kinds = draw_neurons(graph, ax, x, y, rows, texts if _labels_fit(labels, texts, rows, len(stages), ax) else None)
+    dress_layers(ax, x, stages, reach, kinds, bool((span > 1).any()))
     return ax
+
+
+def _check_arguments(max_edges: int, layout: str) -> None:
+    """Raise `ArgumentError` where `max_edges` or `layout` is none that `draw` knows."""
+    if max_edges < 1:
+        raise ArgumentError(f"max_edges must be at least 1, got {max_edges}; layout='blocks' draws no single edge")
+    if layout not in _LAYOUTS:
+        raise ArgumentError(f"layout must be one of {', '.join(_LAYOUTS)}, got {layout!r}")
+
+
+def _placed(positions: tuple[NDArray[np.float64], NDArray[np.float64]], x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the heights (N,) that were given, once they are known to belong to these stages."""
+    across, up = (np.asarray(part, dtype=np.float64) for part in positions)
+    if up.shape != x.shape or not np.array_equal(across, x):
+        raise ShapeError(
+            f"positions must be x and y of shape {x.shape} with x the rank of each neuron's stage, got {across.shape} "
+            f"and {up.shape}; take layered_positions of a graph with the same neurons and stages"
+        )
+    return up
 
 
 def _summary(num_nodes: int, span: NDArray[np.float64], num_stages: int) -> str:
@@ -196,10 +215,10 @@ def _draw_edges(
     dst: NDArray[np.integer[Any]],
     values: NDArray[np.float64] | None,
     color: str | None,
-) -> float:
-    """Return the largest |y| that edges reach; add the straight edges, the arcs and the colour bar."""
+) -> tuple[float, float]:
+    """Return the lowest and highest y that edges reach; add the straight edges, the arcs and the colour bar."""
     if not src.size:
-        return 1.0
+        return -1.0, 1.0
     strength = np.full(src.size, 0.5)
     style: dict[str, Any] = {"colors": PALE}
     extend = "neither"
@@ -219,19 +238,20 @@ def _draw_edges(
     opacity = float(np.clip(22.0 / np.sqrt(src.size), 0.45, 0.95))
     strongest_last = np.argsort(strength, kind="stable")
     skip = (x[dst] - x[src] > 1)[strongest_last]
-    height, drawn = 1.0, None
+    low, high, drawn = -1.0, 1.0, None
     for group, dashed in ((strongest_last[skip], True), (strongest_last[~skip], False)):
         if not group.size:
             continue
         tails = np.stack([x[src[group]], y[src[group]]], axis=1)
         heads = np.stack([x[dst[group]], y[dst[group]]], axis=1)
-        curves = _skip_arcs(tails, heads, x.max()) if dashed else np.stack([tails, heads], axis=1)
-        height = max(height, float(np.abs(curves[..., 1]).max()))
+        curves = skip_arcs(tails, heads, x.max()) if dashed else np.stack([tails, heads], axis=1)
+        low, high = min(low, float(curves[..., 1].min())), max(high, float(curves[..., 1].max()))
         lines = LineCollection(
             list(curves),
-            linewidths=thin * (0.6 + 1.4 * strength[group]),
+            linewidths=np.maximum(thin * (0.6 + 1.4 * strength[group]), 0.6 if dashed else 0.0),
             linestyles=(0, (4.0, 1.2)) if dashed else "solid",
-            alpha=opacity * (0.8 if dashed else 1.0),
+            # Grown skip edges are weak at first, hence pale: they lie apart from all others and can be drawn firmly.
+            alpha=max(opacity, 0.75) if dashed else opacity,
             zorder=1 if dashed else 2,
             label="skip edges" if dashed else "edges",
             **style,
@@ -242,17 +262,17 @@ def _draw_edges(
         drawn = lines
     if values is not None and drawn is not None:
         color_bar(ax, drawn, str(color), extend=extend)
-    return height
+    return low, high
 
 
-def _skip_arcs(tails: NDArray[np.float64], heads: NDArray[np.float64], last: float) -> NDArray[np.float64]:
+def skip_arcs(tails: NDArray[np.float64], heads: NDArray[np.float64], last: float) -> NDArray[np.float64]:
     """Return curves (K, P, 2) that bow away from the middle of the drawing, further for longer skips."""
     reach = heads[:, 0] - tails[:, 0]
     side = np.where(tails[:, 1] + heads[:, 1] >= 0, 1.0, -1.0)
     return arcs(tails, heads, side * (1.06 + 0.5 * reach / max(last, 1.0)), bend=np.minimum(0.25 * reach, 1.0))
 
 
-def _draw_neurons(
+def draw_neurons(
     graph: CachedLayeredGraph,
     ax: Axes,
     x: NDArray[np.float64],
@@ -321,10 +341,17 @@ def _write_labels(
         )
 
 
-def _dress(
-    ax: Axes, x: NDArray[np.float64], stages: NDArray[np.int64], top: float, kinds: list[Line2D], skips: bool
+def dress_layers(
+    ax: Axes,
+    x: NDArray[np.float64],
+    stages: NDArray[np.int64],
+    reach: tuple[float, float],
+    kinds: list[Line2D],
+    skips: bool,
 ) -> None:
     """Set limits, stage ticks with sizes where there is room, and the legend above the drawing."""
+    if not x.size:
+        ax.text(0.5, 0.5, "empty graph", ha="center", va="center", transform=ax.transAxes, fontsize=FONT["title"])
     bare_axes(ax)
     num_stages = len(stages)
     sizes = np.bincount(x.astype(np.int64), minlength=num_stages)
@@ -333,7 +360,8 @@ def _dress(
     shown = range(0, num_stages, every)
     ax.set_xticks(list(shown), [f"{stages[i]}\nn={sizes[i]}" if room > 34 else f"{stages[i]}" for i in shown])
     ax.set_xlim(-0.5, max(num_stages - 0.5, 0.5))
-    ax.set_ylim(-top - 0.06, top + 0.06 + 2 * top * 20.0 / axes_points(ax)[1])
+    low, high = reach
+    ax.set_ylim(low - 0.06, high + 0.06 + (high - low) * 20.0 / axes_points(ax)[1])
     if skips:
         kinds = [*kinds, Line2D([], [], color=PALE, linestyle=(0, (4.0, 1.2)), label="skip edge")]
     if kinds:

@@ -16,6 +16,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap, ListedColormap, LogNorm, Normalize
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
 from deepgraph.errors import DtypeError
 
@@ -42,6 +43,7 @@ __all__ = [
     "bare_axes",
     "color_bar",
     "density_norm",
+    "dress",
     "figure_of",
     "legend_on_top",
     "short_count",
@@ -160,6 +162,27 @@ def titled(ax: Axes, title: str, x: str = "", y: str = "") -> None:
     ax.tick_params(labelsize=FONT["tick"])
 
 
+def dress(ax: Axes, title: str = "", x: str = "", y: str = "") -> Axes:
+    """Return the axes in the style of all figures: small sizes, no frame above and to the right, title flush left.
+
+    Parameters
+    ----------
+    ax
+        Axes that hold a plot of one's own.
+    title, x, y
+        Texts; those left out stay as they are.
+
+    Examples
+    --------
+    >>> ax = dress(axes_or_new(None, (3, 2)), "a title", x="step")
+    >>> ax.get_title(loc="left"), ax.spines["top"].get_visible()
+    ('a title', False)
+    """
+    titled(ax, title or ax.get_title(loc="left"), x or ax.get_xlabel(), y or ax.get_ylabel())
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
 def color_bar(ax: Axes, mappable: ScalarMappable, label: str, *, square: bool = False, **options: Any) -> Colorbar:
     """Return the slim colour bar added beside `ax`; `square` says that the axes have fixed proportions.
 
@@ -176,6 +199,10 @@ def color_bar(ax: Axes, mappable: ScalarMappable, label: str, *, square: bool = 
         bar = figure.colorbar(mappable, cax=ax.inset_axes((1.03, 0.0, 0.04, 1.0)), **options)
     else:
         bar = figure.colorbar(mappable, ax=ax, fraction=0.035, pad=0.02, aspect=28, **options)
+    if isinstance(mappable.norm, LogNorm):
+        bar.ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        bar.ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+        bar.ax.yaxis.set_minor_locator(NullLocator())
     bar.set_label(label, fontsize=FONT["label"], color=INK)
     bar.ax.tick_params(labelsize=FONT["tick"], which="both")
     bar.outline.set_visible(False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from deepgraph.pruning.brain_damage import OBD
 from deepgraph.pruning.criterion import Criterion, Sample
 from deepgraph.pruning.growing import grow
 from deepgraph.pruning.magnitude import Magnitude
@@ -11,13 +12,17 @@ from deepgraph.pruning.saliency import (
     prune_layer_by_saliency,
     prune_network_by_saliency,
     set_distributed_saliency,
+    set_random_masks,
     set_random_saliency,
 )
 from deepgraph.pruning.sensitivity import SNIP, Taylor
 from deepgraph.pruning.strategy import PruningStrategy
+from deepgraph.pruning.surgeon import OBS
 from deepgraph.pruning.synflow import SynFlow
 
 __all__ = [
+    "OBD",
+    "OBS",
     "SNIP",
     "Criterion",
     "Magnitude",
@@ -31,5 +36,6 @@ __all__ = [
     "prune_layer_by_saliency",
     "prune_network_by_saliency",
     "set_distributed_saliency",
+    "set_random_masks",
     "set_random_saliency",
 ]

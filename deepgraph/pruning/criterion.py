@@ -69,6 +69,9 @@ class Criterion(ABC):
         sample : Sample
         """
 
+    def settle(self, values: EdgeValues, rows: npt.NDArray[np.int64]) -> None:  # noqa: B027 - an optional hook
+        """Prepare an edge set for the loss of the edges `rows` (K,), just before they go; here nothing."""
+
     def graph_scores(self, weight: Scores, sample: Sample) -> Scores:
         """Return the scores (E,) of the edges of a graph, by their weights (E,); ArgumentError if they need a model."""
         raise ArgumentError(

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from deepgraph.errors import ArgumentError
 from deepgraph.graph import CachedLayeredGraph
 from deepgraph.priors.densities import edge_budget
+from deepgraph.pruning.brain_damage import OBD
 from deepgraph.pruning.criterion import Criterion, Sample, Scores
 from deepgraph.pruning.magnitude import Magnitude
 from deepgraph.pruning.randomly import Randomly
 from deepgraph.pruning.sensitivity import SNIP, Taylor
 from deepgraph.pruning.strategy import PruningStrategy
+from deepgraph.pruning.surgeon import OBS
 from deepgraph.pruning.synflow import SynFlow
 from deepgraph.pruning.target import Pool, target_of
 from deepgraph.sparse.build import check_density
@@ -31,6 +33,8 @@ Index = npt.NDArray[np.int64]
 
 CRITERIA: dict[str, Callable[[], Criterion]] = {
     "magnitude": Magnitude,
+    "obd": OBD,
+    "obs": OBS,
     "distributed": lambda: Magnitude(distributed=True),
     "random": Randomly,
     "snip": SNIP,
@@ -65,16 +69,17 @@ def prune(
     density : float
         Instead: kept edges over admissible pairs in the end, in (0, 1]. What is sparser already is left alone.
     criterion : str, Criterion or callable
-        "magnitude", "distributed" (|w| over the layer's standard deviation), "random", "snip", "taylor", "synflow"; or
-        a function from EdgeValues, or from the graph, to scores (E,), of which the lowest go.
+        "magnitude", "distributed" (|w| over the layer's standard deviation), "random", "snip", "taylor", "synflow",
+        "obd", "obs" (which moves the weights that stay); or a function from EdgeValues, or from the graph, to scores
+        (E,), of which the lowest go.
     scope : {"global", "layer"}
         Rank all edges together, or those of each edge set by itself; in a graph those into the neurons of each stage.
     strategy : PruningStrategy, optional
         What `amount` means. None: PERCENTAGE for a float, ABSOLUTE for an int.
     data : (x, y), or iterable of (x, y)
-        For "snip", "taylor" and "synflow".
+        For "snip", "taylor", "synflow", "obd" and "obs".
     loss : callable
-        (outputs, y) -> scalar, for "snip" and "taylor".
+        (outputs, y) -> scalar, for "snip", "taylor" and "obd".
     rounds : int, optional
         Prune in this many rounds, >= 1, with numbers of edges that fall by one factor; scores are computed anew in
         each. None: 1, but 100 for "synflow".
@@ -125,7 +130,8 @@ def prune(
             ends = [_left(pool, amount, density, how) for pool in pools]
             budgets = [(int(cost.sum()), end) for cost, end in zip(costs, ends, strict=True)]
         left = [_between(start, end, number / count) for start, end in budgets]
-        target.drop([cheapest(*each) for each in zip([pool.scores for pool in pools], costs, left, strict=True)])
+        units = [cheapest(*each) for each in zip([pool.scores for pool in pools], costs, left, strict=True)]
+        target.drop(units, chosen)
         if retrain is not None and number < count:
             retrain(model_or_graph)
     return model_or_graph

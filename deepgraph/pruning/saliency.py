@@ -14,8 +14,11 @@ from torch import nn
 
 from deepgraph.errors import ArgumentError
 from deepgraph.graph.arrays import Array
+from deepgraph.kernels.growth import AbsentPairs, sample_absent
+from deepgraph.priors.densities import edge_budget
 from deepgraph.pruning.prune import prune
 from deepgraph.pruning.strategy import PruningStrategy
+from deepgraph.sparse.build import check_density
 from deepgraph.sparse.randomness import Seed, numpy_stream, root_seed
 from deepgraph.sparse.values import EdgeValues, edge_values
 
@@ -23,6 +26,7 @@ __all__ = [
     "prune_layer_by_saliency",
     "prune_network_by_saliency",
     "set_distributed_saliency",
+    "set_random_masks",
     "set_random_saliency",
 ]
 
@@ -72,6 +76,41 @@ def set_random_saliency(net: nn.Module, seed: Seed = None) -> nn.Module:
     root = root_seed(seed)
     for path, values in enumerate(_values(net)):
         values.edge_set.columns.put(COLUMN, numpy_stream(root, path).random(values.edge_set.num_edges))
+    return net
+
+
+def set_random_masks(net: nn.Module, density: float = 0.5, seed: Seed = None) -> nn.Module:
+    """Return `net` with a random mask in every layer: as many edges as the density says, at random places; in place.
+
+    Pairs that are edges before and after keep their weights; new ones start at 0.
+
+    Parameters
+    ----------
+    net : nn.Module
+    density : float
+        Edges over admissible pairs of each layer, in (0, 1].
+    seed : int, Generator or None
+
+    Raises
+    ------
+    ArgumentError
+        If the model has no edge sets, or the density is out of range.
+
+    Examples
+    --------
+    >>> import deepgraph as dg
+    >>> set_random_masks(dg.MaskedDeepFFN(10, 5, [10], seed=0), 0.2, seed=0).num_edges
+    30
+    """
+    share, root = check_density(density), root_seed(seed)
+    for path, values in enumerate(_values(net)):
+        edges = values.edge_set
+        none = AbsentPairs(edges.num_sources, edges.num_targets, [], [], edges.stage, edges.closed)
+        u, v = sample_absent(none, edge_budget(edges.num_admissible, share), numpy_stream(root, path))
+        src, dst = edges.pairs()
+        chosen, present = u * edges.num_targets + v, src.astype(np.int64) * edges.num_targets + dst
+        goes, comes = ~np.isin(present, chosen), ~np.isin(chosen, present)
+        edges.edit(drop=(src[goes], dst[goes]), grow=(u[comes], v[comes]), reason="set_random_masks")
     return net
 
 

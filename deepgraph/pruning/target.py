@@ -52,8 +52,8 @@ class Target(ABC):
         """Return the pools with their scores as of now."""
 
     @abstractmethod
-    def drop(self, units: Sequence[Index]) -> None:
-        """Drop units of each pool, by their rows in what `pools` returned last."""
+    def drop(self, units: Sequence[Index], criterion: Any) -> None:
+        """Drop units of each pool, by their rows in what `pools` returned last; the criterion prepares the others."""
 
 
 def target_of(model_or_graph: Any, scope: str) -> Target:
@@ -112,15 +112,20 @@ class ModelTarget(Target):
             for members in self.members
         ]
 
-    def drop(self, units: Sequence[Index]) -> None:
-        """Drop edges in all sets as one transaction."""
+    def drop(self, units: Sequence[Index], criterion: Any) -> None:
+        """Drop edges in all sets as one transaction, after the criterion has prepared those that stay."""
         transaction, prepared = next_transaction(), []
+        rows_of: dict[Any, Index] = {}
         for members, rows in zip(self.members, units, strict=True):
             sets = [self.values[index].edge_set for index in members]
             for edges, own in zip(sets, split_rows(np.sort(rows), [e.num_edges for e in sets]), strict=True):
                 if len(own):
                     src, dst = edges.pairs()
+                    rows_of[edges] = own
                     prepared.append(edges.prepare((src[own], dst[own]), reason="prune", transaction=transaction))
+        for one in self.values if isinstance(criterion, Criterion) else ():
+            if one.edge_set in rows_of:
+                criterion.settle(one, rows_of[one.edge_set])
         for edit in prepared:
             edit.commit()
 
@@ -182,7 +187,7 @@ class GraphTarget(Target):
         targets = stage[~closed if level is None else ~closed & (stage == level)]
         return int(below[targets].sum())
 
-    def drop(self, units: Sequence[Index]) -> None:
+    def drop(self, units: Sequence[Index], criterion: Any) -> None:
         """Drop the edges of the units in one edit."""
         src, dst = self.graph.edge_arrays()
         goes = np.zeros(len(src), bool)

@@ -6,7 +6,9 @@ from deepgraph.rewire.cht import CHT, CHTs, link_scores
 from deepgraph.rewire.deepr import DEEPR
 from deepgraph.rewire.edit_log import EditLog
 from deepgraph.rewire.gmp import GMP
+from deepgraph.rewire.granet import GraNet
 from deepgraph.rewire.growth import GradientGrowth, Growth, RandomGrowth, ScoredGrowth
+from deepgraph.rewire.mest import MEST
 from deepgraph.rewire.replay import Replay, exploration
 from deepgraph.rewire.rewireable import convert_from_deep_rewireable, convert_to_deep_rewireable, measure_sparsity
 from deepgraph.rewire.rewirer import Rewirer
@@ -25,10 +27,12 @@ __all__ = [
     "CHT",
     "DEEPR",
     "GMP",
+    "MEST",
     "SET",
     "SNFS",
     "CHTs",
     "EditLog",
+    "GraNet",
     "GradientGrowth",
     "Growth",
     "RandomGrowth",

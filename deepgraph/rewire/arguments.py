@@ -11,7 +11,6 @@ from torch import nn
 
 from deepgraph.errors import ArgumentError, DtypeError
 from deepgraph.rewire.groups import Group
-from deepgraph.sparse.masked_weight import WeightValues
 from deepgraph.sparse.values import EdgeValues, edge_values
 
 __all__ = ["at_least_one", "check_room", "check_scales", "held_values", "share_or_function", "values_of"]
@@ -73,11 +72,11 @@ def check_room(values: Sequence[EdgeValues], groups: Sequence[Group]) -> None:
 
 
 def check_scales(values: Sequence[EdgeValues], groups: Sequence[Group]) -> None:
-    """Raise ArgumentError if a group ranks gradients of our modules against those of PyTorch's: scales differ."""
+    """Raise ArgumentError if a group ranks gradients known by factors against dense ones: their scales differ."""
     for group in groups:
-        kinds = {isinstance(values[index], WeightValues) for index in group.members}
+        kinds = {values[index].has_factors for index in group.members}
         if group.scaled and len(kinds) > 1:
             raise ArgumentError(
-                "group: expected 'set' or 'target' for a model that mixes modules of deepgraph with sparsified ones, "
-                "got 'graph': their gradients cannot be scaled alike"
+                "group: expected 'set' or 'target' for a model that mixes linear layers or graphs of deepgraph with "
+                "sparsified modules or convolutions, got 'graph': their gradients cannot be scaled alike"
             )

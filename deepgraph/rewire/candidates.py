@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.kernels.growth import AbsentPairs
 from deepgraph.sparse.ranking import best, lowest, split_rows
 
-__all__ = ["absent_blocks", "absent_into", "best", "free_pairs", "lowest", "split_rows", "swap"]
+__all__ = ["FreePairs", "absent_blocks", "absent_into", "best", "free_pairs", "lowest", "split_rows", "swap"]
 
 Index = npt.NDArray[np.int64]
 Pairs = tuple[Index, Index]
@@ -20,8 +21,64 @@ BLOCK = 1 << 20
 """Pairs scored together, which bounds the memory of a growth step."""
 
 
+class FreePairs(AbsentPairs):
+    """The pairs of an edge set that may grow once some rows are dropped; arrays of its edges are made when asked for.
+
+    Parameters
+    ----------
+    edges : EdgeSet
+    dropped : (K,) int
+        Rows, ascending.
+    """
+
+    def __init__(self, edges: EdgeSet, dropped: Index) -> None:
+        # Not through the base class, whose fields would be arrays of all edges.
+        self.__dict__.update(
+            edges=edges, dropped=dropped, num_sources=edges.num_sources, num_targets=edges.num_targets,
+            stage=edges.stage, closed=edges.closed,
+        )  # fmt: skip
+
+    @cached_property
+    def _stays(self) -> npt.NDArray[np.bool_]:
+        stays = np.ones(self.__dict__["edges"].num_edges, bool)
+        stays[self.__dict__["dropped"]] = False
+        return stays
+
+    @cached_property
+    def src(self) -> Index:
+        """Return the sources (E,) of the edges that stay."""
+        found: Index = self.__dict__["edges"].pairs()[0][self._stays].astype(np.int64)
+        return found
+
+    @cached_property
+    def dst(self) -> Index:
+        """Return the targets (E,) of the edges that stay."""
+        found: Index = self.__dict__["edges"].pairs()[1][self._stays].astype(np.int64)
+        return found
+
+    @cached_property
+    def count(self) -> int:
+        """Return the number of pairs that may grow."""
+        return self.num_admissible - self.num_edges
+
+    @property
+    def num_edges(self) -> int:
+        """Return the number of edges that stay."""
+        return int(self.__dict__["edges"].num_edges - len(self.__dict__["dropped"]))
+
+    def taken(self, u: Index, v: Index) -> npt.NDArray[np.bool_]:
+        """Return which of the pairs (u, v), each (K,), are edges that stay; few pairs without a look at all edges."""
+        if 16 * len(u) > self.num_edges:
+            return super().taken(u, v)
+        rows, dropped = self.__dict__["edges"].find(u, v), self.__dict__["dropped"]
+        at = np.minimum(np.searchsorted(dropped, rows), max(len(dropped) - 1, 0))
+        goes = dropped[at] == rows if len(dropped) else np.zeros(len(rows), bool)
+        found: npt.NDArray[np.bool_] = (rows >= 0) & ~goes
+        return found
+
+
 def free_pairs(edges: EdgeSet, dropped: Index) -> AbsentPairs:
-    """Return the pairs that may grow once the rows `dropped` (K,) of an edge set are gone; those are among them.
+    """Return the pairs that may grow once the rows `dropped` (K,), ascending, are gone; those are among them.
 
     Examples
     --------
@@ -29,10 +86,7 @@ def free_pairs(edges: EdgeSet, dropped: Index) -> AbsentPairs:
     >>> free_pairs(edges, np.array([1])).count
     2
     """
-    src, dst = edges.pairs()
-    stays = np.ones(edges.num_edges, bool)
-    stays[dropped] = False
-    return AbsentPairs(edges.num_sources, edges.num_targets, src[stays], dst[stays], edges.stage, edges.closed)
+    return FreePairs(edges, dropped)
 
 
 def absent_blocks(free: AbsentPairs, block: int | None = None) -> Iterator[tuple[Index, Index]]:
@@ -67,7 +121,7 @@ def absent_into(free: AbsentPairs, targets: Index, block: int | None = None) -> 
 
 
 def swap(edges: EdgeSet, rows: Index, grown: Pairs, keep: bool) -> tuple[Pairs, Pairs]:
-    """Return `(pairs that go, pairs that come)` of dropped rows (K,) and grown pairs, the latter in canonical order.
+    """Return `(pairs that go, pairs that come)` of dropped rows (K,), ascending, and grown pairs, the latter sorted.
 
     With `keep` a pair that is in both is in neither: the edge simply stays.
 
@@ -80,10 +134,15 @@ def swap(edges: EdgeSet, rows: Index, grown: Pairs, keep: bool) -> tuple[Pairs, 
     """
     src, dst = edges.pairs()
     u, v = src[rows].astype(np.int64), dst[rows].astype(np.int64)
-    order = np.lexsort((grown[1], grown[0]))
-    new_u, new_v = (np.asarray(side, np.int64)[order] for side in grown)
-    if not keep:
+    old, new = u * edges.num_targets + v, grown[0] * edges.num_targets + grown[1]
+    new_u, new_v = (np.asarray(side, np.int64) for side in grown)
+    if not (new[1:] >= new[:-1]).all():
+        order = np.argsort(new, kind="stable")
+        new, new_u, new_v = new[order], new_u[order], new_v[order]
+    if not keep or not len(old) or not len(new):
         return (u, v), (new_u, new_v)
-    old, new = u * edges.num_targets + v, new_u * edges.num_targets + new_v
-    goes, comes = ~np.isin(old, new, assume_unique=True), ~np.isin(new, old, assume_unique=True)
-    return (u[goes], v[goes]), (new_u[comes], new_v[comes])
+    at = np.searchsorted(old, new)
+    stays = old[np.minimum(at, len(old) - 1)] == new
+    goes = np.ones(len(old), bool)
+    goes[at[stays]] = False
+    return (u[goes], v[goes]), (new_u[~stays], new_v[~stays])

@@ -28,10 +28,12 @@ class Capture:
         What to listen to.
     decay : float
         Factor on all earlier steps at each further one, in (0, 1]: 1 sums gradients up, less makes a momentum.
+    separate : bool
+        Keep the steps apart and undecayed, dense gradients too, for what is no sum of gradients.
     """
 
-    def __init__(self, values: Sequence[EdgeValues], decay: float = 1.0) -> None:
-        self.values, self.decay = list(values), decay
+    def __init__(self, values: Sequence[EdgeValues], decay: float = 1.0, separate: bool = False) -> None:
+        self.values, self.decay, self.separate = list(values), decay, separate
         self.armed = False
         self._kept: list[list[Captured]] = [[] for _ in self.values]
 
@@ -76,6 +78,8 @@ class Capture:
     def _with_newest(self, kept: list[Captured], values: EdgeValues) -> list[Captured]:
         """Return the earlier steps, decayed, and the newest; dense gradients are added up at once."""
         newest = self._newest(values)
+        if self.separate:
+            return [*kept, newest]
         earlier = [(side[0] * self.decay, *side[1:]) for side in kept] if self.decay < 1 else kept
         return [(newest[0] + earlier[0][0],)] if len(newest) == 1 and earlier else [*earlier, newest]
 
@@ -96,7 +100,7 @@ class Capture:
         """
         at = next(i for i, one in enumerate(self.values) if one is values)
         parts = [_widened(part) for part in self._with_newest(self._kept[at], values)]
-        if not all(bool(torch.isfinite(side).all()) for part in parts for side in part):
+        if not all(_is_finite(side) for part in parts for side in part):
             raise ArgumentError(
                 f"{values.edge_set.name}: expected finite activations and gradients, got NaN or infinity; lower the "
                 "learning rate, or call optimizer.zero_grad() after a step that a GradScaler skipped"
@@ -113,6 +117,11 @@ class Capture:
             [tuple(side.to(one.parameter) for side in part) for part in parts]
             for one, parts in zip(self.values, kept, strict=True)
         ]
+
+
+def _is_finite(side: Tensor) -> bool:
+    # A sum is finite only where all numbers are; that of finite ones may overflow, so then all are looked at.
+    return bool(torch.isfinite(side.sum())) or bool(torch.isfinite(side).all())
 
 
 def _widened(captured: Captured) -> Captured:

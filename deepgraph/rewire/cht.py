@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Literal, get_args
+from collections.abc import Sequence
+from typing import Literal, Unpack, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +14,10 @@ from torch import nn
 from deepgraph.errors import ArgumentError
 from deepgraph.kernels.growth import AbsentPairs
 from deepgraph.rewire.candidates import best, lowest, split_rows
-from deepgraph.rewire.groups import Grouping
 from deepgraph.rewire.growth import Scored, ScoredGrowth
+from deepgraph.rewire.inactive import with_inactive
+from deepgraph.rewire.options import Options
 from deepgraph.rewire.rewirer import Rewirer
-from deepgraph.rewire.schedule import Decay
-from deepgraph.sparse.randomness import Seed
 from deepgraph.sparse.values import EdgeValues
 
 __all__ = ["CHT", "CHTs", "LinkGrowth", "Predictor", "link_scores"]
@@ -135,9 +134,10 @@ class LinkGrowth(ScoredGrowth):
     def best(self, rewirer: Rewirer, values: EdgeValues, free: AbsentPairs, count: int) -> Scored:
         """Return `(u, v, score)`, each (count,), of the free pairs of one edge set; ties are drawn at random."""
         shape = free.num_sources, free.num_targets
-        scores = link_scores(free.src, free.dst, shape, self.predictor)
+        # What is equal by definition may differ in the last bits, and is drawn among.
+        scores = link_scores(free.src, free.dst, shape, self.predictor).round(12)
         u, v = free.take(np.arange(free.count))
-        drawn = torch.rand(free.count, generator=rewirer.generator, dtype=torch.float64).numpy()
+        drawn = rewirer.random_numbers(values, u, v)
         found = scores[u, v]
         if self.soft:
             # Adding Gumbel noise to logarithms and taking the best samples in proportion to the numbers.
@@ -152,10 +152,12 @@ class CHT(Rewirer):
 
     Parameters
     ----------
-    model, optimizer, every, until, drop_fraction, decay, group, seed
-        As for `Rewirer`; `drop_fraction` is the paper's zeta, `group` "set" or "graph".
+    model, optimizer
+        As for `Rewirer`.
     predictor : {"CH3-L3p", "CH3-L3n", "CH2-L3n", "RA-L3"}
         See `link_scores`.
+    **options
+        Those of `Rewirer`; `drop_fraction` is the paper's zeta, 0.3, `group` "set" or "graph".
 
     Raises
     ------
@@ -166,11 +168,12 @@ class CHT(Rewirer):
     -----
     Zhang et al. 2024 [1]_: an edit follows the optimizer's step; the share zeta of the smallest |w| of an edge set goes
     and the absent links with the highest score on what is left come, with weight 0. No gradient of an absent edge is
-    needed. Scores take dense matrices of an edge set's size.
+    needed. Scores take dense matrices of an edge set's size. Before links are grown, hidden neurons that have no
+    incoming or no outgoing link any more lose those that they have left, which are grown elsewhere.
 
-    Differs from the paper: neurons that lost all links on one side keep the others, where the authors remove them
-    first; equal scores are drawn at random; growth starts at the model's topology, not at a correlated one. On a DAG
-    the network is the bipartite one of its nodes as sources and as targets.
+    Differs from the paper: inactive neurons are found in the modules of this package, whose edge sets say where they
+    meet, and not between PyTorch's; equal scores are drawn at random; growth starts at the model's topology, not at a
+    correlated one. On a DAG the network is the bipartite one of its nodes as sources and as targets.
 
     References
     ----------
@@ -189,26 +192,25 @@ class CHT(Rewirer):
     """
 
     soft = False
+    default_group = "set"
+    default_predictor: Predictor = "CH3-L3p"
 
     def __init__(
         self,
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         *,
-        every: int = 100,
-        until: int | None = None,
-        drop_fraction: float | Callable[[int], float] = 0.3,
-        decay: Decay = "constant",
-        group: Grouping = "set",
-        predictor: Predictor = "CH3-L3p",
-        seed: Seed = None,
+        predictor: Predictor | None = None,
+        **options: Unpack[Options],
     ) -> None:
-        if group not in ("set", "graph"):
-            raise ArgumentError(f"group: expected 'set' or 'graph', got {group!r}")
-        self.growth = LinkGrowth(predictor, self.soft)
-        super().__init__(
-            model, optimizer, every=every, until=until, drop_fraction=drop_fraction, decay=decay, group=group, seed=seed
-        )
+        if options.get("group") not in (None, "set", "graph"):
+            raise ArgumentError(f"group: expected 'set' or 'graph', got {options.get('group')!r}")
+        options.setdefault("growth", LinkGrowth(predictor or self.default_predictor, self.soft))
+        super().__init__(model, optimizer, **options)
+
+    def drops(self, rows: dict[int, Index]) -> dict[int, Index]:
+        """Return the chosen rows and those of links into and out of neurons that these leave without use."""
+        return with_inactive(self.values, rows) if any(map(len, rows.values())) else rows
 
 
 class CHTs(CHT):
@@ -216,7 +218,7 @@ class CHTs(CHT):
 
     Parameters
     ----------
-    model, optimizer, every, until, drop_fraction, decay, group, seed
+    model, optimizer, **options
         As for `CHT`.
     predictor : {"CH2-L3n", "CH3-L3n", "CH3-L3p", "RA-L3"}
         See `link_scores`; node-based ones scale to large layers.
@@ -246,29 +248,13 @@ class CHTs(CHT):
     """
 
     soft = True
-
-    def __init__(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        *,
-        every: int = 100,
-        until: int | None = None,
-        drop_fraction: float | Callable[[int], float] = 0.3,
-        decay: Decay = "constant",
-        group: Grouping = "set",
-        predictor: Predictor = "CH2-L3n",
-        seed: Seed = None,
-    ) -> None:
-        super().__init__(
-            model, optimizer, every=every, until=until, drop_fraction=drop_fraction, decay=decay, group=group,
-            predictor=predictor, seed=seed,
-        )  # fmt: skip
+    default_predictor = "CH2-L3n"
 
     def choose_drop(self, values: Sequence[EdgeValues], share: float) -> list[Index]:
         """Return rows to drop of each edge set, sampled without replacement in proportion to 1 / |w|."""
         scores = np.concatenate([self._drop_scores(one) for one in values])
-        drawn = torch.rand(len(scores), generator=self.generator, dtype=torch.float64).numpy()
+        pairs = [[side.astype(np.int64) for side in one.edge_set.pairs()] for one in values]
+        drawn = np.concatenate([self.random_numbers(one, *sides) for one, sides in zip(values, pairs, strict=True)])
         # The smallest |w| * Exp(1) are such a sample (Efraimidis and Spirakis 2006).
         rows = lowest(-np.log1p(-drawn) * scores, int(share * len(scores)))
         return split_rows(rows, [one.edge_set.num_edges for one in values])

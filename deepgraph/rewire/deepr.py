@@ -148,10 +148,13 @@ class DEEPR(Rewirer):
 
     def choose_drop(self, values: Sequence[EdgeValues], share: float) -> list[Index]:
         """Return the rows of each edge set with theta <= 0; where there are too many edges, the lowest theta too."""
-        theta = [self.walk.theta[self._walker(one)].cpu().double().numpy() for one in values]
+        walked = [self.walk.theta[self._walker(one)].cpu() for one in values]
+        theta = [(one.float() if one.dtype.itemsize < 4 else one).numpy() for one in walked]
         joined = np.concatenate(theta)
-        wanted = sum(self.num_edges[self._position(one)] for one in values)
-        rows = lowest(joined, max(int((joined <= 0).sum()), len(joined) - wanted))
+        rows = np.flatnonzero(joined <= 0)
+        surplus = len(joined) - sum(self.num_edges[self._position(one)] for one in values)
+        if surplus > len(rows):
+            rows = lowest(joined, surplus)
         return split_rows(rows, [len(part) for part in theta])
 
     def grown_weights(self, values: EdgeValues, u: Index, v: Index) -> Tensor | Array:

@@ -15,7 +15,7 @@ from deepgraph.priors.densities import edge_budget
 from deepgraph.rewire.arguments import at_least_one
 from deepgraph.rewire.candidates import lowest, split_rows
 from deepgraph.rewire.groups import Group, Grouping
-from deepgraph.rewire.growth import RandomGrowth
+from deepgraph.rewire.growth import Growth, RandomGrowth
 from deepgraph.rewire.rewirer import Rewirer
 from deepgraph.sparse.build import check_density
 from deepgraph.sparse.randomness import Seed
@@ -85,7 +85,7 @@ class GMP(Rewirer):
     ([34, 20, 18], 20)
     """
 
-    growth = RandomGrowth()
+    growth: Growth = RandomGrowth()
 
     def __init__(
         self,

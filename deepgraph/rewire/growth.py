@@ -28,6 +28,9 @@ Scored = tuple[Index, Index, npt.NDArray[np.float64]]
 class Growth(ABC):
     """Chooses pairs among those that are no edges once the edit's drops are made: just-dropped ones may come back."""
 
+    captures = False
+    """Whether gradients of absent pairs are needed."""
+
     @abstractmethod
     def choose(
         self, rewirer: Rewirer, values: Sequence[EdgeValues], free: Sequence[AbsentPairs], count: int
@@ -97,6 +100,17 @@ class ScoredGrowth(Growth):
 
 class GradientGrowth(ScoredGrowth):
     """The pairs of the largest gradient |dL / dw_uv|, from what the rewirer captured."""
+
+    captures = True
+
+    def choose(
+        self, rewirer: Rewirer, values: Sequence[EdgeValues], free: Sequence[AbsentPairs], count: int
+    ) -> list[Pairs]:
+        """Return the best pairs of all edge sets together; see `Growth.choose`."""
+        if len(values) == 1:
+            # Alone, an edge set needs no order among its best.
+            return [rewirer.pair_gradients(values[0]).best(free[0], count, ranked=False)[:2]]
+        return super().choose(rewirer, values, free, count)
 
     def best(self, rewirer: Rewirer, values: EdgeValues, free: AbsentPairs, count: int) -> Scored:
         """Return `(u, v, |gradient|)`, each (count,), of the best free pairs of one edge set, best first."""

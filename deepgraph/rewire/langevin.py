@@ -109,10 +109,14 @@ class Langevin(torch.optim.Optimizer):
         temperature = group["temperature"]
         noise = lr * AUTHORS_NOISE if temperature is None else math.sqrt(2 * lr * temperature)
         if noise > 0:
-            drawn = torch.randn(len(weight), generator=self.generator, dtype=weight.dtype)
+            drawn = self.normal(values, weight.shape, weight.dtype)
             theta = theta + noise * drawn.to(weight.device)
         values.set_values(sign * theta.clamp_min(0))
         return theta
+
+    def normal(self, values: EdgeValues, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """Return standard normal numbers: (E,) for the edges of a set in canonical order, or (R, C) for all pairs."""
+        return torch.randn(shape, generator=self.generator, dtype=dtype)
 
 
 def _among(values: EdgeValues, others: Sequence[EdgeValues]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -13,9 +13,10 @@ from torch import Tensor
 
 from deepgraph.kernels.growth import AbsentPairs, best_absent, pair_scores
 from deepgraph.kernels.products import product
-from deepgraph.rewire.candidates import best
+from deepgraph.kernels.selection import highest, largest
+from deepgraph.rewire.candidates import absent_into, best
 
-__all__ = ["DenseGradients", "FactorGradients", "PairGradients", "gradients_of"]
+__all__ = ["AdamGradients", "DenseGradients", "FactorGradients", "PairGradients", "gradients_of"]
 
 Index = npt.NDArray[np.int64]
 Scored = tuple[Index, Index, npt.NDArray[np.float64]]
@@ -35,8 +36,11 @@ class PairGradients(ABC):
         """Return the gradients (R, T), signed and not scaled, of all sources with a few targets (T,)."""
 
     @abstractmethod
-    def best(self, free: AbsentPairs, count: int) -> Scored:
-        """Return `(u, v, |gradient|)`, each (count,), of the free pairs of the largest scaled gradient, best first."""
+    def best(self, free: AbsentPairs, count: int, ranked: bool = True) -> Scored:
+        """Return `(u, v, |gradient|)`, each (count,), of the free pairs of the largest scaled gradient.
+
+        They come best first, or, faster, in canonical order where `ranked` is False.
+        """
 
 
 class FactorGradients(PairGradients):
@@ -67,9 +71,9 @@ class FactorGradients(PairGradients):
             self.add_up(products)
         return products
 
-    def best(self, free: AbsentPairs, count: int) -> Scored:
+    def best(self, free: AbsentPairs, count: int, ranked: bool = True) -> Scored:
         """Return the best free pairs; see `PairGradients`."""
-        return best_absent(free, self.factors, count, scale=self.scale, reduce_block=self.add_up)
+        return best_absent(free, self.factors, count, scale=self.scale, reduce_block=self.add_up, ranked=ranked)
 
 
 class DenseGradients(PairGradients):
@@ -102,21 +106,70 @@ class DenseGradients(PairGradients):
         """Return the gradients (R, T) of all sources with a few targets; see `PairGradients`."""
         return self.dense[:, torch.from_numpy(targets)]
 
-    def best(self, free: AbsentPairs, count: int) -> Scored:
+    def best(self, free: AbsentPairs, count: int, ranked: bool = True) -> Scored:
         """Return the best free pairs; see `PairGradients`."""
         free.check(count)
-        score = self.scaled.abs()
-        score[torch.from_numpy(free.src), torch.from_numpy(free.dst)] = -1
-        flat = score.reshape(-1)
-        if 0 < count < len(flat):
-            limit = flat.topk(count, sorted=False).values.min()
-            keys = (flat >= limit).nonzero().squeeze(1)
-        else:
-            keys = torch.arange(len(flat), device=flat.device)
-        found, places = flat[keys].cpu().numpy().astype(np.float64), keys.cpu().numpy()
-        rows = best(found, places, count)
+        if count == 0:
+            return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
+        score = self.scaled.abs().contiguous()
+        flat = score.view(-1)
+        flat[torch.from_numpy(free.src * score.shape[1] + free.dst).to(flat.device)] = -1
+        places, found = largest(flat, count)
+        rows = highest(found, places, count)
+        if ranked:
+            rows = rows[np.argsort(-found[rows], kind="stable")]
         u, v = np.divmod(places[rows], score.shape[1])
         return u, v, found[rows]
+
+
+class AdamGradients(PairGradients):
+    """What Adam's step would be, m / (sqrt(v) + 1e-8), with both moments over the steps that were captured.
+
+    Parameters
+    ----------
+    steps : sequence of PairGradients
+        One for each step, oldest first.
+    first, second : float
+        Decays of the moments, in (0, 1): m = (1 - first) sum first**age g, v = (1 - second) sum second**age g^2.
+
+    Examples
+    --------
+    >>> a, dz = torch.tensor([[1.0]]), torch.tensor([[2.0]])
+    >>> step = gradients_of([(a, dz)], "none", None)
+    >>> round(AdamGradients([step, step], 0.5, 0.5).at(np.array([0]), np.array([0])).item(), 4)
+    0.866
+    """
+
+    def __init__(self, steps: Sequence[PairGradients], first: float, second: float) -> None:
+        self.steps, self.first, self.second = list(steps), first, second
+
+    def _moments(self, gradients: Iterable[Tensor]) -> Tensor:
+        m: Any = 0.0
+        v: Any = 0.0
+        for gradient in gradients:
+            m = self.first * m + (1 - self.first) * gradient
+            v = self.second * v + (1 - self.second) * gradient.square()
+        found: Tensor = m / (v.sqrt() + 1e-8)
+        return found
+
+    def at(self, u: Index, v: Index) -> Tensor:
+        """Return the steps (P,) of pairs; see `PairGradients`."""
+        return self._moments(step.at(u, v) for step in self.steps)
+
+    def into(self, targets: Index) -> Tensor:
+        """Return the steps (R, T) of all sources with a few targets; see `PairGradients`."""
+        return self._moments(step.into(targets) for step in self.steps)
+
+    def best(self, free: AbsentPairs, count: int, ranked: bool = True) -> Scored:
+        """Return the best free pairs, a few targets at a time; see `PairGradients`."""
+        free.check(count)
+        top: Scored = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
+        for targets, u, v in absent_into(free, np.sort(free.targets)) if count else ():
+            size = self.into(targets).abs().cpu().double().numpy()[u, np.searchsorted(targets, v)]
+            us, vs, sizes = (np.concatenate(sides) for sides in zip(top, (u, v, size), strict=True))
+            rows = best(sizes, us * free.num_targets + vs, count)
+            top = us[rows], vs[rows], sizes[rows]
+        return top
 
 
 def gradients_of(captured: Sequence[tuple[Tensor, ...]], scale: Scale, add_up: Sum) -> PairGradients:

@@ -14,7 +14,8 @@ from deepgraph.errors import ArgumentError
 from deepgraph.graph.arrays import Array
 from deepgraph.graph.history import EdgeEdit, History
 from deepgraph.rewire.arguments import values_of
-from deepgraph.rewire.rewirer import Pairs, Rewirer
+from deepgraph.rewire.editing import Pairs, commit
+from deepgraph.rewire.rewirer import Rewirer
 from deepgraph.sparse.randomness import Seed
 from deepgraph.sparse.values import EdgeValues
 
@@ -109,7 +110,7 @@ class Replay(Rewirer):
     def _edit(self) -> bool:
         edits = self.plan[self.steps]
         changes: dict[int, tuple[Pairs, Pairs]] = {index: (edit.dropped, edit.grown) for index, edit in edits.items()}
-        self._commit(changes)
+        commit(self, changes)
         return True
 
 

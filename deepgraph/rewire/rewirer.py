@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 from weakref import ref
 
@@ -15,13 +15,15 @@ from torch import Tensor, nn
 from deepgraph.errors import ArgumentError, DeepGraphError
 from deepgraph.graph.arrays import Array
 from deepgraph.graph.edge_set import EdgeSet
-from deepgraph.graph.history import EdgeEdit, History, next_transaction
+from deepgraph.graph.history import History
 from deepgraph.rewire.arguments import at_least_one, check_room, check_scales, held_values, share_or_function
-from deepgraph.rewire.candidates import free_pairs, lowest, split_rows, swap
+from deepgraph.rewire.candidates import lowest, split_rows
 from deepgraph.rewire.capture import Capture
 from deepgraph.rewire.edit_log import EditLog
+from deepgraph.rewire.editing import Pairs, changes_of, commit
 from deepgraph.rewire.groups import Group, Grouping, groups_of
 from deepgraph.rewire.growth import Growth, ScoredGrowth, checked_scores
+from deepgraph.rewire.options import Drop, GroupBy, Grown
 from deepgraph.rewire.pair_gradients import PairGradients, gradients_of
 from deepgraph.rewire.ranks import Ranks
 from deepgraph.rewire.schedule import Decay, drop_share
@@ -32,7 +34,6 @@ from deepgraph.sparse.values import EdgeValues, follow
 __all__ = ["Pairs", "Rewirer"]
 
 Index = npt.NDArray[np.int64]
-Pairs = tuple[Index, Index]
 
 
 class Rewirer(Wrapper):
@@ -53,21 +54,31 @@ class Rewirer(Wrapper):
         Optimizer steps between edits, >= 1. The steps `every, 2 every, ...` edit.
     until : int or None
         Steps from this one on edit nothing; None goes on for ever.
-    drop_fraction : float in (0, 1], or callable from step to [0, 1]
-        Share of the edges that an edit drops.
-    decay : {"cosine", "linear", "constant"}
-        How the share falls to 0 at `until`; constant where `until` is None.
-    group : {"auto", "set", "target", "graph"}
+    drop_fraction : float in (0, 1], or callable from step to [0, 1], optional
+        Share of the edges that an edit drops; None: 0.3, or what the algorithm says.
+    decay : {"cosine", "linear", "constant"}, optional
+        How the share falls to 0 at `until`; constant where `until` is None. None: "constant", or what the algorithm
+        says.
+    group : {"auto", "set", "target", "graph"} or callable, optional
         Which edges share a budget. "set": those of each edge set, as in the papers. "target": the same, and every
         target neuron keeps its number of incoming edges. "graph": all of them, gradients divided by the RMS of
-        dZ_v. "auto": "graph" for the edges of a DAG, which may grow new skip edges, and "set" otherwise.
+        dZ_v. "auto": "graph" for the edges of a DAG, which may grow new skip edges, and "set" otherwise. Or a function
+        from (edge sets, which are dense) to a list of `Group`. None: "auto", or what the algorithm says.
     average : int
         Gradients of absent edges are summed over the batches of this many steps, >= 1.
+    drop : callable, optional
+        From edge values to a score (E,) for each edge, of which the lowest go, in place of the algorithm's.
+    growth : Growth, optional
+        Where new edges come, in place of the algorithm's: `RandomGrowth()`, `GradientGrowth()` or one of your own.
+    grown : callable, optional
+        From (edge values, u, v) to the weights (K,) that new edges start with, in place of the algorithm's.
     seed : int, Generator or None
         None draws from torch's global generator, once, here.
 
     Attributes
     ----------
+    model : nn.Module
+        As given; a copy or a pickle of the rewirer alone has a copy of it.
     optimizer : torch.optim.Optimizer
         The wrapped one.
     steps : int
@@ -90,11 +101,11 @@ class Rewirer(Wrapper):
     -----
     A new algorithm says which edges to drop and which pairs to grow. The edges with the *lowest* `drop_scores` go,
     the pairs with the *highest* `grow_scores` come; number, edit, optimizer state and resuming are the base's part.
-    Besides these two, a subclass may set `growth` (where pairs are looked for), `captures` (whether `gradients` of
-    absent pairs are needed), `gradient_decay` (how much gradients of earlier steps count at each further one),
-    `replaces_step` (whether an edit takes the place of the optimizer's step) and `keeps_regrown` (whether an edge
-    dropped and grown by one edit keeps weight and state), or override `grown_weights`, `choose_drop`, `drop_share`,
-    `leaves_alone` and `grouped`.
+    Besides these two, a subclass may set `default_fraction`, `default_decay`, `default_group`, `growth` (where pairs
+    are looked for), `captures` (whether `gradients` of absent pairs are needed), `gradient_decay` (how much gradients
+    of earlier steps count at each further one), `replaces_step` (whether an edit takes the place of the optimizer's
+    step) and `keeps_regrown` (whether an edge dropped and grown by one edit keeps weight and state), or override
+    `grown_weights`, `choose_drop`, `drops`, `drop_share`, `leaves_alone` and `grouped`.
 
     Examples
     --------
@@ -120,6 +131,9 @@ class Rewirer(Wrapper):
 
     growth: Growth = ScoredGrowth()
     captures = False
+    default_fraction: float = 0.3
+    default_decay: Decay = "constant"
+    default_group: Grouping = "auto"
     replaces_step = False
     keeps_regrown = False
     gradient_decay = 1.0
@@ -136,21 +150,29 @@ class Rewirer(Wrapper):
         *,
         every: int = 100,
         until: int | None = None,
-        drop_fraction: float | Callable[[int], float] = 0.3,
-        decay: Decay = "constant",
-        group: Grouping = "auto",
+        drop_fraction: float | Callable[[int], float] | None = None,
+        decay: Decay | None = None,
+        group: Grouping | GroupBy | None = None,
         average: int = 1,
+        drop: Drop | None = None,
+        growth: Growth | None = None,
+        grown: Grown | None = None,
         seed: Seed = None,
     ) -> None:
         super().__init__(optimizer)
-        self.values = held_values(model, optimizer)
+        self.model, self.values = model, held_values(model, optimizer)
+        self._drop, self._grown = drop, grown
+        if growth is not None:
+            self.growth, self.captures = growth, growth.captures
         self.every = at_least_one("every", every)
         self.until = until if until is None else at_least_one("until", until)
         self.average = at_least_one("average", average)
-        self.drop_fraction, self.decay = share_or_function("drop_fraction", drop_fraction), decay
-        drop_share(0, 0.5, None, decay)
+        share = self.default_fraction if drop_fraction is None else drop_fraction
+        self.drop_fraction = share_or_function("drop_fraction", share)
+        self.decay: Decay = self.default_decay if decay is None else decay
+        drop_share(0, 0.5, None, self.decay)
         self._dense = [self.leaves_alone(one.edge_set) for one in self.values]
-        self.group = group
+        self.group: Grouping | GroupBy = self.default_group if group is None else group
         self._groups = self.grouped()
         if self.captures:
             check_scales(self.values, self._groups)
@@ -162,7 +184,13 @@ class Rewirer(Wrapper):
         self.steps, self.edited, self.log = 0, False, EditLog()
         self._capture = self._new_capture()
         follow(model, optimizer)
+        self.ranks.check_options(f"{type(self).__name__} {[getattr(self, name) for name in Rewirer._schedule(self)]}")
+        self.ranks.check(self.edge_sets)
         self._listen_ahead()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Whoever copies a rewirer alone copies its model with it, and the model has to come first.
+        return {"model": self.model, **super().__getstate__()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -194,12 +222,26 @@ class Rewirer(Wrapper):
         rows = lowest(joined, int(share * len(joined)))
         return split_rows(rows, [len(score) for score in scores])
 
+    def drops(self, rows: dict[int, Index]) -> dict[int, Index]:
+        """Return the rows to drop, ascending, by the index of their edge set, given those that were chosen; here these.
+
+        What an algorithm drops besides, for the sake of what the whole network looks like then, it adds here.
+        """
+        return rows
+
+    def random_numbers(self, values: EdgeValues, u: Index, v: Index) -> npt.NDArray[np.float64]:
+        """Return a uniform random number in [0, 1) for each of the pairs (u, v) of an edge set, (K,)."""
+        found: npt.NDArray[np.float64] = torch.rand(len(u), generator=self.generator, dtype=torch.float64).numpy()
+        return found
+
     def leaves_alone(self, edges: EdgeSet) -> bool:
         """Return whether an edge set is never edited; here one that is dense when the optimizer is made."""
         return edges.num_edges >= edges.num_admissible
 
     def grouped(self) -> list[Group]:
         """Return the edge sets that share a budget, as `group` says."""
+        if callable(self.group):
+            return list(self.group(self.edge_sets, self._dense))
         return groups_of(self.edge_sets, self.group, self._dense)
 
     def budget(self, step: int) -> int:
@@ -341,50 +383,23 @@ class Rewirer(Wrapper):
 
     def _edit(self) -> bool:
         """Drop and grow in all edge sets, or in none where one refuses; return whether the step counts as an edit."""
+        self.ranks.meet()
+        share = self.drop_share(self.steps)
+        rows: dict[int, Index] = {}
+        for group in self._groups:
+            members = [self.values[index] for index in group.members]
+            rows.update(zip(group.members, self.choose_drop(members, share), strict=True))
+        rows = self.drops(rows)
         changes: dict[int, tuple[Pairs, Pairs]] = {}
         for group in self._groups:
-            changes.update(zip(group.members, self._changes(group), strict=False))
-        self._commit(changes)
+            found = self._changes(group, [rows[index] for index in group.members])
+            changes.update(zip(group.members, found, strict=False))
+        commit(self, changes)
         return True
 
-    def _commit(self, changes: Mapping[int, tuple[Pairs, Pairs]]) -> None:
-        """Make the edits, by the index of their edge set, as one transaction: all or none."""
-        transaction, prepared = next_transaction(), {}
-        for index, (drop, grow) in changes.items():
-            if len(drop[0]) or len(grow[0]):
-                one = self.values[index]
-                weight = checked_scores(
-                    self.grown_weights(one, *grow), len(grow[0]), f"{type(self).__name__}.grown_weights"
-                )
-                prepared[index] = one.edge_set.prepare(
-                    drop, grow, step=self.steps, reason=type(self).__name__, transaction=transaction, weight=weight
-                )
-        done: dict[int, EdgeEdit] = {index: edit.commit() for index, edit in prepared.items()}
-        self._capture.stop()
-        self.ranks.check(self.edge_sets)
-        if done:
-            rewired = [index for group in self._groups for index in group.members]
-            edge_sets = [self.values[index].edge_set for index in rewired]
-            self.log.add(self.steps, edge_sets, [done.get(index) for index in rewired])
-
-    def _changes(self, group: Group) -> list[tuple[Pairs, Pairs]]:
-        """Return the pairs to drop and to grow of each member of a group; nothing where nothing changes."""
-        values = [self.values[index] for index in group.members]
-        rows = self.choose_drop(values, self.drop_share(self.steps))
-        count = self._grow_count(group, rows)
-        if count == 0 and not any(map(len, rows)):
-            return []
-        free = [free_pairs(one.edge_set, dropped) for one, dropped in zip(values, rows, strict=True)]
-        if group.per_target:
-            lost = [
-                np.bincount(one.edge_set.dst[dropped], minlength=one.edge_set.num_targets)
-                for one, dropped in zip(values, rows, strict=True)
-            ]
-            grown = [self.growth.choose_per_target(self, *each) for each in zip(values, free, lost, strict=True)]
-        else:
-            grown = self.growth.choose(self, values, free, count)
-        sets = [one.edge_set for one in values]
-        return [swap(*each, self.keeps_regrown) for each in zip(sets, rows, grown, strict=True)]
+    def _changes(self, group: Group, rows: Sequence[Index]) -> list[tuple[Pairs, Pairs]]:
+        """Return the pairs to drop, of given rows, and to grow of each member of a group; nothing where none change."""
+        return changes_of(self, group, rows)
 
     def _grow_count(self, group: Group, dropped: Sequence[Index]) -> int:
         """Return how many edges a group grows after it dropped some rows: as many."""
@@ -397,7 +412,12 @@ class Rewirer(Wrapper):
         return next(index for index, one in enumerate(self.values) if one is values)
 
     def _drop_scores(self, values: EdgeValues) -> npt.NDArray[np.float64]:
-        return checked_scores(self.drop_scores(values), values.edge_set.num_edges, f"{type(self).__name__}.drop_scores")
+        scores = self.drop_scores(values) if self._drop is None else self._drop(values)
+        return checked_scores(scores, values.edge_set.num_edges, f"{type(self).__name__}.drop_scores")
+
+    def _weights(self, values: EdgeValues, u: Index, v: Index) -> npt.NDArray[np.float64]:
+        weights = self.grown_weights(values, u, v) if self._grown is None else self._grown(values, u, v)
+        return checked_scores(weights, len(u), f"{type(self).__name__}.grown_weights")
 
     def _refuse(self, edits: bool) -> None:
         """Raise EditRefusedError, with nothing changed, where an edit or its preparation is not possible now."""
@@ -417,10 +437,12 @@ class Rewirer(Wrapper):
 
     def _schedule(self) -> list[str]:
         # A function cannot be saved: the one that the constructor was given stays.
-        return ["every", "until", "decay", "group", "average"] + ["drop_fraction"] * (not callable(self.drop_fraction))
+        plain = [name for name in ("drop_fraction", "group") if not callable(getattr(self, name))]
+        return ["every", "until", "decay", "average", *plain]
 
     def __repr__(self) -> str:
         until = "" if self.until is None else f", until={self.until}"
         share = self.drop_fraction if not callable(self.drop_fraction) else "function of the step"
-        schedule = f"every={self.every}{until}, drop_fraction={share}, group={self.group!r}"
+        group = "function" if callable(self.group) else repr(self.group)
+        schedule = f"every={self.every}{until}, drop_fraction={share}, group={group}"
         return f"{type(self).__name__}({schedule}, {self.optimizer!r})"

@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import torch
-from torch import nn
-
-from deepgraph.rewire.groups import Grouping
 from deepgraph.rewire.growth import GradientGrowth
 from deepgraph.rewire.rewirer import Rewirer
-from deepgraph.rewire.schedule import Decay
-from deepgraph.sparse.randomness import Seed
 
 __all__ = ["RigL"]
 
@@ -24,9 +16,11 @@ class RigL(Rewirer):
 
     Parameters
     ----------
-    model, optimizer, every, until, drop_fraction, decay, group, average, seed
-        As for `Rewirer`; `drop_fraction` is the paper's alpha, `until` its T_end, at which the share reaches 0.
-        The paper takes 0.3, every 100 steps, until three quarters of the training.
+    model, optimizer
+        As for `Rewirer`.
+    **options
+        Those of `Rewirer`; `drop_fraction` is the paper's alpha, 0.3, `decay` "cosine", and `until` its T_end, at
+        which the share reaches 0. The paper edits every 100 steps, until three quarters of the training.
 
     Raises
     ------
@@ -50,7 +44,7 @@ class RigL(Rewirer):
 
     Examples
     --------
-    >>> import deepgraph as dg
+    >>> import torch, deepgraph as dg
     >>> model = dg.MaskedDeepFFN(6, 3, [8], density=0.25, seed=0)
     >>> optimizer = RigL(model, torch.optim.Adam(model.parameters()), every=2, until=100, seed=0)
     >>> x = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
@@ -66,21 +60,4 @@ class RigL(Rewirer):
     captures = True
     replaces_step = True
     keeps_regrown = True
-
-    def __init__(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        *,
-        every: int = 100,
-        until: int | None = None,
-        drop_fraction: float | Callable[[int], float] = 0.3,
-        decay: Decay = "cosine",
-        group: Grouping = "auto",
-        average: int = 1,
-        seed: Seed = None,
-    ) -> None:
-        super().__init__(
-            model, optimizer, every=every, until=until, drop_fraction=drop_fraction, decay=decay, group=group,
-            average=average, seed=seed,
-        )  # fmt: skip
+    default_decay = "cosine"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +13,9 @@ from torch import Tensor, nn
 from deepgraph.errors import ArgumentError
 from deepgraph.graph.arrays import Array
 from deepgraph.rewire.candidates import lowest, split_rows
-from deepgraph.rewire.groups import Grouping
 from deepgraph.rewire.growth import RandomGrowth
+from deepgraph.rewire.options import Options
 from deepgraph.rewire.rewirer import Rewirer
-from deepgraph.rewire.schedule import Decay
-from deepgraph.sparse.randomness import Seed
 from deepgraph.sparse.values import EdgeValues
 
 __all__ = ["SET"]
@@ -32,13 +31,15 @@ class SET(Rewirer):
 
     Parameters
     ----------
-    model, optimizer, every, until, drop_fraction, decay, group, seed
-        As for `Rewirer`; `drop_fraction` is the paper's zeta.
+    model, optimizer
+        As for `Rewirer`.
     by : {"sign", "magnitude"}
         "sign" drops the share zeta of the positive weights, the smallest, and of the negative ones, the largest.
         "magnitude" drops the share zeta of all weights by |w|.
     grown_std : float
         Grown edges start at 0, or normally distributed with this standard deviation, >= 0.
+    **options
+        Those of `Rewirer`; `drop_fraction` is the paper's zeta, 0.3.
 
     Raises
     ------
@@ -75,23 +76,16 @@ class SET(Rewirer):
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         *,
-        every: int = 100,
-        until: int | None = None,
-        drop_fraction: float | Callable[[int], float] = 0.3,
-        decay: Decay = "constant",
-        group: Grouping = "auto",
         by: str = "sign",
         grown_std: float = 0.0,
-        seed: Seed = None,
+        **options: Unpack[Options],
     ) -> None:
         if by not in ("sign", "magnitude"):
             raise ArgumentError(f"by: expected 'sign' or 'magnitude', got {by!r}")
         if not grown_std >= 0:
             raise ArgumentError(f"grown_std: expected a standard deviation >= 0, got {grown_std}")
         self.by, self.grown_std = by, float(grown_std)
-        super().__init__(
-            model, optimizer, every=every, until=until, drop_fraction=drop_fraction, decay=decay, group=group, seed=seed
-        )
+        super().__init__(model, optimizer, **options)
 
     def choose_drop(self, values: Sequence[EdgeValues], share: float) -> list[Index]:
         """Return the rows to drop of each edge set: those of the lowest scores, for each sign by itself."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +14,12 @@ from deepgraph.errors import ArgumentError
 from deepgraph.kernels.growth import AbsentPairs
 from deepgraph.rewire.arguments import at_least_one
 from deepgraph.rewire.candidates import lowest
+from deepgraph.rewire.capture import Capture
 from deepgraph.rewire.groups import Group
 from deepgraph.rewire.growth import GradientGrowth, Pairs
+from deepgraph.rewire.options import Options
+from deepgraph.rewire.pair_gradients import AdamGradients, PairGradients, gradients_of
 from deepgraph.rewire.rewirer import Rewirer
-from deepgraph.rewire.schedule import Decay
-from deepgraph.sparse.randomness import Seed
 from deepgraph.sparse.values import EdgeValues
 
 __all__ = ["SNFS", "MomentumGrowth", "shared_out"]
@@ -81,17 +83,22 @@ class SNFS(Rewirer):
 
     Parameters
     ----------
-    model, optimizer, every, until, drop_fraction, decay, seed
-        As for `Rewirer`; the paper takes the steps of an epoch, 0.5 and "cosine".
-    momentum : float
-        In (0, 1): a gradient counts this much less with every step of age.
+    model, optimizer
+        As for `Rewirer`.
+    momentum : float, optional
+        In (0, 1): a gradient counts this much less with every step of age. None: the first beta of an Adam, else 0.9.
+    second_moment : float, optional
+        In (0, 1): the same for squares of gradients, by whose root momentum is divided. None: the second beta of an
+        Adam, else nothing is divided.
     window : int
         Gradients of absent pairs are followed for this many steps before an edit, >= 1.
+    **options
+        Those of `Rewirer` but `average` and `group`; the paper takes the steps of an epoch, 0.5 and "cosine".
 
     Raises
     ------
     ArgumentError, DtypeError
-        As `Rewirer`, and if `momentum` or `window` is out of range.
+        As `Rewirer`, and if `momentum`, `second_moment` or `window` is out of range, or `group` is not "set".
 
     Notes
     -----
@@ -127,27 +134,44 @@ class SNFS(Rewirer):
     growth = MomentumGrowth()
     captures = True
     keeps_regrown = True
+    default_fraction = 0.5
+    default_decay = "cosine"
+    default_group = "set"
 
     def __init__(
         self,
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         *,
-        every: int = 100,
-        until: int | None = None,
-        drop_fraction: float | Callable[[int], float] = 0.5,
-        decay: Decay = "cosine",
-        momentum: float = 0.9,
+        momentum: float | None = None,
+        second_moment: float | None = None,
         window: int = 10,
-        seed: Seed = None,
+        **options: Unpack[Options],
     ) -> None:
-        if not 0 < momentum < 1:
-            raise ArgumentError(f"momentum: expected a number in (0, 1), got {momentum!r}")
-        self.gradient_decay = float(momentum)
-        super().__init__(
-            model, optimizer, every=every, until=until, drop_fraction=drop_fraction, decay=decay, group="set",
-            average=at_least_one("window", window), seed=seed,
-        )  # fmt: skip
+        betas = getattr(optimizer, "defaults", {}).get("betas", (0.9, None))
+        first = betas[0] if momentum is None else momentum
+        second = betas[1] if second_moment is None and momentum is None else second_moment
+        for name, value in (("momentum", first), ("second_moment", 0.5 if second is None else second)):
+            if not 0 < value < 1:
+                raise ArgumentError(f"{name}: expected a number in (0, 1), got {value!r}")
+        if options.get("group") not in (None, "set"):
+            raise ArgumentError(
+                f"group: expected 'set', as momentum shares edges out to the sets, got {options.get('group')!r}"
+            )
+        self.gradient_decay, self.second_moment = float(first), None if second is None else float(second)
+        options["average"] = at_least_one("window", window)
+        super().__init__(model, optimizer, **options)
+
+    def pair_gradients(self, values: EdgeValues) -> PairGradients:
+        """Return the momentum of all pairs, over the root of the second moment where there is one."""
+        if self.second_moment is None:
+            return super().pair_gradients(values)
+        steps = [gradients_of([step], "none", self.ranks.sum) for step in self._capture.captured(values)]
+        return AdamGradients(steps, self.gradient_decay, self.second_moment)
+
+    def _new_capture(self) -> Capture:
+        members = [self.values[i] for one in self._groups for i in one.members]
+        return Capture(members, self.gradient_decay, separate=self.second_moment is not None)
 
     def grouped(self) -> list[Group]:
         """Return one group of all edge sets: they share the edges to grow."""
@@ -160,7 +184,7 @@ class SNFS(Rewirer):
         return [lowest(score, int(share * len(score))) for score in scores]
 
     def _schedule(self) -> list[str]:
-        return [*super()._schedule(), "gradient_decay"]
+        return [*super()._schedule(), "gradient_decay", "second_moment"]
 
 
 def _pairs(values: EdgeValues) -> tuple[Index, Index]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,9 @@ from deepgraph.errors import ArgumentError, TooLargeError
 from deepgraph.graph.arrays import Array
 from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.rewire.deepr import DEEPR, reborn
+from deepgraph.rewire.editing import Pairs
 from deepgraph.rewire.groups import Group
 from deepgraph.rewire.langevin import AUTHORS_NOISE
-from deepgraph.rewire.rewirer import Pairs
 from deepgraph.rewire.theta import ThetaSoftDEEPR
 from deepgraph.sparse.randomness import Seed, numpy_stream
 from deepgraph.sparse.values import EdgeValues
@@ -122,14 +123,14 @@ class SoftDEEPR(DEEPR):
         """Return the number of edges that the model has now: it is not kept."""
         return sum(edges.num_edges for edges in self.edge_sets)
 
-    def _changes(self, group: Group) -> list[tuple[Pairs, Pairs]]:
+    def _changes(self, group: Group, rows: Sequence[Index]) -> list[tuple[Pairs, Pairs]]:
         """Return what falls to 0 and what rises above it, after the dormant pairs have walked."""
         (index,) = group.members
         one, theta = self.values[index], self.dormant[index]
         edges = one.edge_set
         src, dst = (side.astype(np.int64) for side in edges.pairs())
         walked = self.walk.theta[self._walker(one)].cpu().double().numpy()
-        theta += self._noise() * torch.randn(theta.shape, generator=self.generator, dtype=theta.dtype)
+        theta += self._noise() * self.walk.normal(one, theta.shape, theta.dtype)
         theta.clamp_(min=self.floors[index])
         risen = theta.numpy() > 0
         risen[src, dst] = False

@@ -1,7 +1,10 @@
 """Sparse modules for PyTorch: linear layers, feed-forward networks, and networks on any directed acyclic graph."""
 
 from deepgraph.graph import CachedLayeredGraph, LayeredGraph
+from deepgraph.sparse import cells
+from deepgraph.sparse.cell_graph import CellNetwork
 from deepgraph.sparse.cell_network import DeepCellDAN
+from deepgraph.sparse.convolution import SparseConv1d, SparseConv2d
 from deepgraph.sparse.directed_acyclic import MaskedDeepDAN
 from deepgraph.sparse.feed_forward import MaskedDeepFFN
 from deepgraph.sparse.layer import EdgeLayer
@@ -22,6 +25,7 @@ from deepgraph.sparse.values import EdgeValues, edge_values, follow
 
 __all__ = [
     "CachedLayeredGraph",
+    "CellNetwork",
     "DeepCellDAN",
     "EdgeLayer",
     "EdgeValues",
@@ -32,8 +36,11 @@ __all__ = [
     "MaskedDeepFFN",
     "MaskedLayer",
     "MaskedLinearLayer",
+    "SparseConv1d",
+    "SparseConv2d",
     "SparseLayer",
     "SparseLinear",
+    "cells",
     "clear_absent",
     "edge_values",
     "follow",

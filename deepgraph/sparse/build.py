@@ -13,6 +13,7 @@ from deepgraph.graph.sampling import sample_cells
 from deepgraph.kernels.activations import activation
 from deepgraph.kernels.plan import choose_storage
 from deepgraph.sparse.initialisation import draw_weights
+from deepgraph.sparse.kept_plan import storage_of
 from deepgraph.sparse.layer import EdgeLayer
 from deepgraph.sparse.randomness import numpy_stream, torch_stream
 from deepgraph.sparse.values import Addresses
@@ -54,7 +55,7 @@ def make_layer(
     """Return a bipartite layer with weights drawn from stream `path` of `seed` and biases of 0."""
     codes = np.full(edges.num_targets, activation(activation_name).code, np.uint8)
     weight = draw_weights(edges, codes, init, torch_stream(seed, path), dtype).to(device)
-    chosen = choose_storage(edges.density) if storage == "auto" else storage
+    chosen = storage_of(storage, lambda: choose_storage(edges.density))
     addresses = None if chosen in ("csr", "coo") else matrix_addresses(edges.num_sources, edges.num_targets)
     biases = torch.zeros(edges.num_targets, dtype=dtype, device=device) if bias else None
     return EdgeLayer(edges, weight, biases, addresses, coo=chosen == "coo")

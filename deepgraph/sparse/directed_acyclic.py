@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, overload
 
 import networkx as nx
 import numpy as np
@@ -18,8 +18,11 @@ from deepgraph.kernels.masked import MASKED_LIMIT
 from deepgraph.kernels.plan import choose_storage, has_numba
 from deepgraph.priors.densities import edge_budget
 from deepgraph.sparse.build import check_density, random_layer
+from deepgraph.sparse.cell_graph import CellNetwork
+from deepgraph.sparse.cells import Cell
 from deepgraph.sparse.engine import Engine, Part
 from deepgraph.sparse.initialisation import draw_weights
+from deepgraph.sparse.kept_plan import kept_plan, storage_of
 from deepgraph.sparse.layer import EdgeLayer
 from deepgraph.sparse.linear import bipartite_nodes
 from deepgraph.sparse.module import BiasColumn, GraphModule, Size, flat_size, float_dtype
@@ -143,11 +146,13 @@ class MaskedDeepDAN(GraphModule):
         self.norms = torch.nn.ModuleDict()
         self._config = {**config, "activation": act, "storage": storage, "dtype": str(dtype).removeprefix("torch.")}
 
+    @overload
     @classmethod
     def from_graph(
         cls,
         g: nx.DiGraph[Any],
         *,
+        cell: None = None,
         activation: str = "relu",
         bias: bool = True,
         init: str = "fan_in",
@@ -155,7 +160,36 @@ class MaskedDeepDAN(GraphModule):
         seed: Seed = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
-    ) -> MaskedDeepDAN:
+    ) -> MaskedDeepDAN: ...
+    @overload
+    @classmethod
+    def from_graph(
+        cls,
+        g: nx.DiGraph[Any],
+        *,
+        cell: Cell,
+        activation: str = "relu",
+        bias: bool = True,
+        init: str = "fan_in",
+        storage: str = "auto",
+        seed: Seed = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> CellNetwork: ...
+    @classmethod
+    def from_graph(
+        cls,
+        g: nx.DiGraph[Any],
+        *,
+        cell: Cell | None = None,
+        activation: str = "relu",
+        bias: bool = True,
+        init: str = "fan_in",
+        storage: str = "auto",
+        seed: Seed = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> MaskedDeepDAN | CellNetwork:
         """Return the module that computes the graph `g` itself: its inputs take x, its outputs are the result.
 
         Parameters
@@ -166,8 +200,11 @@ class MaskedDeepDAN(GraphModule):
             graph attributes `inputs`, `outputs` (positions, repeats allowed) and `output_shape`. Without roles,
             sources are inputs and sinks outputs. Outputs without an `activation` are linear. A node named twice in
             `inputs` takes the sum of its columns.
+        cell : deepgraph.cells.Cell, optional
+            Makes nodes groups of channels and edges kernels, and the result a `CellNetwork`; needed where nodes are
+            channels or module calls (order 1 or 2).
         activation, bias, init, storage, seed, device, dtype
-            As for the class. Weights are drawn only where `g` has none.
+            As for the class. Weights are drawn only where `g` has none. With a cell there is one storage.
 
         Raises
         ------
@@ -181,6 +218,11 @@ class MaskedDeepDAN(GraphModule):
         >>> MaskedDeepDAN.from_graph(g)(torch.tensor([[3.0, 1.0]]))
         tensor([[5.]], grad_fn=...)
         """
+        if cell is not None:
+            cls._check_storage(storage)
+            return CellNetwork.from_graph(
+                g, cell, activation=activation, bias=bias, init=init, seed=seed, device=device, dtype=dtype
+            )
         self = cls.__new__(cls)
         GraphModule.__init__(self)
         facts = Structure.of(g, activation, linear_outputs=True)
@@ -283,17 +325,18 @@ class MaskedDeepDAN(GraphModule):
 
     def config(self) -> dict[str, Any]:
         """Return what `from_config` needs to build the module: JSON values, and the graph under "structure"."""
-        return {**self._config, "structure": self.graph.copy()}
+        return {**super().config(), "structure": self.graph.copy()}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> MaskedDeepDAN:
         """Return a model of the shape that `config()` described, with weights still to be loaded."""
         options = dict(config)
         graph, dtype = options.pop("structure"), getattr(torch, options.pop("dtype"))
-        if "size_input" not in options:
-            return cls.from_graph(graph, seed=0, dtype=dtype, **options)
-        with warnings.catch_warnings():
+        with kept_plan(options.pop("storages", []), options.pop("calibration", "")), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
+            if "size_input" not in options:
+                made: MaskedDeepDAN = cls.from_graph(graph, seed=0, dtype=dtype, **options)
+                return made
             return cls(options.pop("size_input"), options.pop("size_output"), graph, seed=0, dtype=dtype, **options)
 
 
@@ -328,7 +371,7 @@ def _core(
             f"storage='masked': expected nodes that sum, got {np.count_nonzero(facts.reduce)} that reduce by 'max' or "
             "'prod'; use storage='csr'"
         )
-    wanted = choose_storage(edges.density) if storage == "auto" and not facts.reduce.any() else storage
+    wanted = storage_of(storage, lambda: "csr" if facts.reduce.any() else choose_storage(edges.density))
     if wanted == "masked":
         addresses = dag_addresses(facts)
         size = addresses.shape[0] * torch.empty((), dtype=dtype).element_size()
@@ -338,7 +381,7 @@ def _core(
                 f"{size / 2**30:.1f} GB for {facts.num_nodes} nodes; use storage='csr', "
                 f"which takes {8 * edges.num_edges / 2**20:.1f} MB"
             )
-    return EdgeLayer(edges, weight.to(device), biases, addresses, coo=storage == "coo")
+    return EdgeLayer(edges, weight.to(device), biases, addresses, coo=wanted == "coo")
 
 
 def _warn_bottleneck(facts: Structure, size_output: int) -> None:

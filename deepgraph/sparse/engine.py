@@ -13,8 +13,9 @@ from deepgraph.errors import DtypeError, EditRefusedError, ShapeError, Unsupport
 from deepgraph.graph.arrays import Array
 from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.history import EdgeEdit
+from deepgraph.kernels.facts import describe
 from deepgraph.kernels.operator import Program, direct_graph, graph_operator, register
-from deepgraph.kernels.plan import Plan
+from deepgraph.kernels.plan import Plan, make_plan
 from deepgraph.kernels.topology import Topology
 from deepgraph.sparse.layer import EdgeLayer
 from deepgraph.sparse.values import EdgeValues
@@ -69,10 +70,13 @@ class Engine:
         Whether the storage was chosen by the layers' density and not by the user; the plan says which.
     """
 
+    has_factors = True
+
     def __init__(self, parts: list[Part], nodes: dict[str, Any], storage: str, automatic: bool = False) -> None:
         self.parts, self.storage, self.automatic = parts, storage, automatic
         src, dst, splits = joined_pairs(parts)
         self.topology = Topology(src=src, dst=dst, splits=splits, **nodes)
+        self.calibration = ""
         self._program: Program | None = None
         self._stale = False
         self._placed: tuple[torch.device, torch.dtype] | None = None
@@ -93,7 +97,7 @@ class Engine:
         placed = (weight.device, weight.dtype)
         if self._stale:
             src, dst, splits = joined_pairs(self.parts)
-            self.topology = self.topology.with_edges(src, dst, splits)
+            self.topology = self.topology.with_edges(src, dst, splits, self._indptr())
             if self._program is not None and self._placed == placed:
                 self._program.replace_topology(self.topology, cause=None)
             self._stale = False
@@ -104,6 +108,13 @@ class Engine:
             self._placed = placed
         return self._program
 
+    def _indptr(self) -> Array:
+        """Return where the edges of each position begin (N + 1,): edge sets check their pairs themselves."""
+        degree = np.zeros(self.topology.num_nodes + 1, np.int64)
+        for layer, row, _ in self.parts:
+            degree[row + 1 : row + 1 + layer.edge_set.num_sources] = np.diff(layer.edge_set.indptr)
+        return np.cumsum(degree).astype(np.int32)
+
     @property
     def armed(self) -> bool:
         """Whether the next backwards capture growth factors."""
@@ -112,14 +123,20 @@ class Engine:
     @property
     def plan(self) -> Plan:
         """How the layers are computed and why, each under the name of its edge set."""
-        plan = self.program().plan
-        part = plan.parts[0]
+        program = self.program()
+        made = program.plan.parts[0]
+        # Made anew: the program's own tells what there was before the edits.
+        plan = make_plan(
+            describe(program.topology), made.storage, made.dtype, made.device, layout=made.layout, name=made.name
+        )
+        part = replace(plan.parts[0], why=made.why)
         names = [layer.edge_set.name for layer, _, _ in self.parts]
         weights = tuple(replace(entry, name=name) for entry, name in zip(part.weights, names, strict=True))
         full = part.storage == "masked" and all(entry.edges == entry.pairs for entry in weights)
         density = sum(entry.edges for entry in weights) / max(sum(entry.pairs for entry in weights), 1)
         chosen = "edge values" if part.storage == "csr" else "dense matrices"
-        why = f"{chosen} because {density:.2%} of the pairs are edges" if self.automatic else part.why
+        named = f", by {self.calibration}" if self.calibration else ""
+        why = f"{chosen} because {density:.2%} of the pairs are edges{named}" if self.automatic else part.why
         return Plan((replace(part, weights=weights, why=why, storage="dense" if full else part.storage),))
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -225,3 +242,7 @@ class Engine:
         sources = [a[row : row + edges.num_sources] for a, _ in captured]
         targets = [dz[column : column + edges.num_targets] for _, dz in captured]
         return torch.cat(sources, 1), torch.cat(targets, 1)
+
+    def captured(self, values: EdgeValues) -> tuple[Tensor, ...]:
+        """Return the factors: the gradients of all pairs are never made."""
+        return self.factors(values)

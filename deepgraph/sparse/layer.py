@@ -141,6 +141,9 @@ class EdgeLayer(EdgeMasks, nn.Module):
                 drop=(have_src[gone], have_dst[gone]), grow=(want_src[new], want_dst[new]), reason="load_state_dict"
             )
         order = np.lexsort((v, u))
+        if self.edges.addresses is not None:
+            # After to_empty anything may lie off the mask.
+            self.weight.data.zero_()
         self.edges.set_values(weight.detach()[torch.from_numpy(order).to(weight.device)])
         if self.bias is not None and bias is not None:
             with torch.no_grad():

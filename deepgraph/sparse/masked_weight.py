@@ -43,6 +43,8 @@ class GradientMask:
         Sum of the dense gradients of the backwards since it was armed.
     """
 
+    has_factors = False
+
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape = shape
         self.parts: list[tuple[EdgeSet, Addresses]] = []
@@ -98,6 +100,10 @@ class GradientMask:
             f"{values.edge_set.name}: expected a module of deepgraph for the factors of gradients, got a weight of a "
             "PyTorch module, which has dense ones; use captured()"
         )
+
+    def captured(self, values: EdgeValues) -> tuple[Tensor, ...]:
+        """Return what the values cut out of the dense gradient."""
+        return values.captured()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_absent": None, "_present": None}

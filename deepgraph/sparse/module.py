@@ -18,6 +18,7 @@ from deepgraph.graph.edge_store import BoundEdges
 from deepgraph.graph.node_table import NodeTable
 from deepgraph.kernels.plan import Plan
 from deepgraph.sparse.engine import Engine, Part
+from deepgraph.sparse.kept_plan import calibration_in_use, kept_plan
 from deepgraph.sparse.layer import EdgeLayer
 from deepgraph.sparse.maskable import MaskableModule
 
@@ -85,7 +86,7 @@ class BiasColumn:
             if layer.bias is not None:
                 layer.bias.data.copy_(torch.from_numpy(wanted[targets]))
 
-    def follow(self, edit: Any, gather: Array, grown: Array) -> None:
+    def follow(self, edit: Any, moves: Any, grown: Array) -> None:
         """Nothing to do: biases belong to nodes, which no edit moves."""
 
 
@@ -111,7 +112,11 @@ class GraphModule(MaskableModule, abc.ABC):
     # -- compiling --------------------------------------------------------------------------------------------------
 
     def _compile(self) -> None:
+        if "_calibration" not in self.__dict__:
+            self._calibration = calibration_in_use()
         self._engines = self._make_engines()
+        for engine in self._engines.values():
+            engine.calibration = self._calibration
         self._graph: CachedLayeredGraph | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -175,13 +180,18 @@ class GraphModule(MaskableModule, abc.ABC):
 
     def config(self) -> dict[str, Any]:
         """Return what `from_config` needs to build the module without its weights: plain JSON values."""
-        return dict(self._config)
+        return {**self._config, "storages": self._storages(), "calibration": self._calibration}
+
+    def _storages(self) -> list[str]:
+        """Return the storage of each edge layer: a plan is kept, also where thresholds or densities have changed."""
+        return [layer.storage for layer in self._layers()]
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """Return a module of the shape that `config()` described, with weights and edges still to be loaded."""
         options = dict(config)
-        return cls(seed=0, dtype=getattr(torch, options.pop("dtype")), **options)
+        with kept_plan(options.pop("storages", []), options.pop("calibration", "")):
+            return cls(seed=0, dtype=getattr(torch, options.pop("dtype")), **options)
 
     @staticmethod
     def _input(x: Any, size: int, name: str) -> Tensor:

@@ -36,6 +36,8 @@ class NormedEngine:
         One norm a stage with computed nodes, by the number of the stage.
     """
 
+    has_factors = True
+
     def __init__(self, layer: EdgeLayer, facts: Structure, norms: nn.ModuleDict) -> None:
         self.layer, self.facts, self.norms = layer, facts, norms
         self.order = np.lexsort((np.arange(facts.num_nodes), facts.stage))
@@ -45,7 +47,7 @@ class NormedEngine:
         self.bounds = [0, *bounds.tolist(), facts.num_nodes]
         self.bias_row = np.cumsum(~facts.is_input) - 1
         self._steps: list[tuple[Program, Tensor, Tensor, Tensor]] | None = None
-        self._armed = False
+        self._armed, self.calibration = False, ""
         layer.edges.owner = self
         layer.edge_set.listen(self)
 
@@ -148,3 +150,7 @@ class NormedEngine:
             gradient[ranks.to(gradient.device)] = torch.cat([dz[begin:] for _, dz in program.captured], 1)
         position = torch.from_numpy(self.rank).to(activity.device)
         return activity[position], gradient[position]
+
+    def captured(self, values: EdgeValues) -> tuple[Tensor, ...]:
+        """Return the factors: the gradients of all pairs are never made."""
+        return self.factors(values)

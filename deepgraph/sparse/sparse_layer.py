@@ -36,7 +36,7 @@ class SparseLayer(SparseLinear):
         Edges at the start over R * C, in (0, 1].
     seed : int, Generator or None
     device, dtype
-        As in torch; float32, float64, bfloat16.
+        As in torch; any floating dtype.
 
     Attributes
     ----------

@@ -84,7 +84,7 @@ class Structure:
         }  # fmt: skip
 
     @classmethod
-    def of(cls, graph: Any, default_activation: str, *, linear_outputs: bool) -> Structure:
+    def of(cls, graph: Any, default_activation: str, *, linear_outputs: bool, any_order: bool = False) -> Structure:
         """Return the facts of a graph.
 
         Parameters
@@ -94,6 +94,8 @@ class Structure:
             Of neurons without an own one.
         linear_outputs : bool
             Whether outputs without an own activation are linear.
+        any_order : bool
+            Whether nodes may be channels or module calls: a cell says what they compute.
 
         Raises
         ------
@@ -107,7 +109,8 @@ class Structure:
         g = _directed(graph)
         if len(g) == 0:
             raise StructureError("expected a graph with nodes, got an empty graph; add nodes first")
-        _check_order(g.graph.get("order", 0))
+        if not any_order:
+            _check_order(g.graph.get("order", 0))
         stage = np.array(g.stage_array(), np.int32)
         inputs, outputs = g.input_positions(), g.output_positions()
         if not len(inputs) or not len(outputs):
@@ -142,7 +145,8 @@ def _check_order(order: Any) -> None:
     if order != 0:
         raise UnsupportedOperationError(
             f"expected a graph of neurons (order 0), got one of order {order}, whose nodes are channels or module "
-            "calls; extract it with order=0, or set g.graph['order'] = 0 to use its structure for neurons"
+            "calls; say what a node computes with cell=, for example cell=deepgraph.cells.Conv2d(3), extract it with "
+            "order=0, or set g.graph['order'] = 0 to use its structure for neurons"
         )
 
 

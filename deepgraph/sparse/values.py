@@ -13,15 +13,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deepgraph.errors import ArgumentError, EditRefusedError, ShapeError
+from deepgraph.errors import ArgumentError, EditRefusedError, ShapeError, UnsupportedOperationError
 from deepgraph.graph.arrays import Array
 from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.history import EdgeEdit
+from deepgraph.graph.row_moves import RowMoves
 
 __all__ = ["HELD", "Addresses", "EdgeValues", "edge_values", "follow", "give", "put"]
 
 HELD = "edge_weights"
 """Attribute of a module that was given edge sets by `sparsify`: holds the values of its weights."""
+
+
+_BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def as_tensor(array: Array) -> Tensor:
@@ -32,6 +36,9 @@ def as_tensor(array: Array) -> Tensor:
 class Capturer(Protocol):
     """What computes with an edge set: knows whether a backward is pending, and can capture growth factors."""
 
+    has_factors: bool
+    """Whether `factors` are known, as opposed to the gradients of all pairs."""
+
     def pending(self) -> bool:
         """Return whether a forward waits for its backward."""
 
@@ -40,6 +47,9 @@ class Capturer(Protocol):
 
     def factors(self, values: EdgeValues) -> tuple[Tensor, Tensor]:
         """Return `(A (n_src, B), dZ (n_tgt, B))` of what was captured."""
+
+    def captured(self, values: EdgeValues) -> tuple[Tensor, ...]:
+        """Return these factors, or `(G (n_src, n_tgt),)` where the gradients of all pairs are known."""
 
 
 class Addresses:
@@ -132,12 +142,24 @@ class EdgeValues:
             raise EditRefusedError(
                 f"{self.edge_set.name}: expected a gradient, got none; call backward() before the optimizer's step()"
             )
-        return self.parameter.grad.reshape(-1)[self.index()]
+        flat = self.parameter.grad.reshape(-1)
+        return flat[: self.edge_set.num_edges].clone() if self.addresses is None else flat[self.index()]
 
     # -- BoundColumn ----------------------------------------------------------------------------------------------
 
     def read(self) -> Array:
-        """Return the weights (E,) as an array, a view of the parameter where that is possible."""
+        """Return the weights (E,) as an array, a view of the parameter where that is possible.
+
+        Raises
+        ------
+        UnsupportedOperationError
+            On the device meta, where there are none.
+        """
+        if self.parameter.is_meta:
+            raise UnsupportedOperationError(
+                f"{self.edge_set.name}: expected weights, got a module on the device meta, which has none; call "
+                "model.to_empty(device='cpu') and load a state first"
+            )
         if self.addresses is None and self.parameter.device.type == "cpu" and self.parameter.dtype != torch.bfloat16:
             found: Array = self._flat().numpy()[: self.edge_set.num_edges]
             return found
@@ -167,30 +189,30 @@ class EdgeValues:
         else:
             self._put(at, new)
 
-    def follow(self, edit: EdgeEdit, gather: Array, grown: Array) -> None:
+    def follow(self, edit: EdgeEdit, moves: RowMoves, grown: Array) -> None:
         """Move values, gradient and optimizer state along an edit; grown edges take `grown` and zero state."""
         new = torch.as_tensor(np.array(grown)).to(self.parameter)
         old_shape, gradient = self.parameter.shape, self.parameter.grad
         if self.addresses is None:
-            self._follow_values(edit, as_tensor(gather), new)
+            self._follow_values(edit, moves, new)
         else:
             self._follow_dense(edit, new)
         self._index = None
         for optimizer in self._alive():
             optimizer.state[self.parameter] = {
-                key: self._moved(entry, edit, gather, old_shape)
+                key: self._moved(entry, edit, moves, old_shape)
                 for key, entry in optimizer.state[self.parameter].items()
             }
         if gradient is not None:
-            self.parameter.grad = self._moved(gradient, edit, gather, old_shape)
+            self.parameter.grad = self._moved(gradient, edit, moves, old_shape)
 
-    def _follow_values(self, edit: EdgeEdit, gather: Tensor, grown: Tensor) -> None:
+    def _follow_values(self, edit: EdgeEdit, moves: RowMoves, grown: Tensor) -> None:
         data = self.parameter.data
         room = data.numel()
         if edit.num_after > room:
             # An eighth more than needed, so that edges added one at a time do not copy everything each time.
             room = edit.num_after + (edit.num_after - room) // 8
-        fresh = _gathered(data, gather, room)
+        fresh = _after(data, moves, room)
         fresh[as_tensor(edit.grown_rows).to(data.device)] = grown
         if room == data.numel():
             data.copy_(fresh)
@@ -208,11 +230,11 @@ class EdgeValues:
         dropped, grown = (as_tensor(self.addresses(*pairs)) for pairs in (edit.dropped, edit.grown))
         return dropped.to(self.parameter.device), grown.to(self.parameter.device)
 
-    def _moved(self, entry: Any, edit: EdgeEdit, gather: Array, old_shape: torch.Size) -> Any:
+    def _moved(self, entry: Any, edit: EdgeEdit, moves: RowMoves, old_shape: torch.Size) -> Any:
         if not isinstance(entry, Tensor) or entry.shape != old_shape:
             return entry
         if self.addresses is None:
-            fresh = _gathered(entry, as_tensor(gather), self.parameter.numel())
+            fresh = _after(entry, moves, self.parameter.numel())
             return entry.copy_(fresh) if fresh.shape == entry.shape else fresh
         for rows in self._dense_rows(edit):
             put(entry, rows, 0.0)
@@ -246,8 +268,8 @@ class EdgeValues:
                 grown_rows=np.empty(0, np.int64),
                 num_before=self.edge_set.num_edges,
             )
-            same = np.arange(self.edge_set.num_edges)
-            give(self.parameter, _gathered(self.parameter.data, as_tensor(same), edges))
+            same = nothing.moves()
+            give(self.parameter, _after(self.parameter.data, same, edges))
             for optimizer in self._alive():
                 state = optimizer.state[self.parameter]
                 optimizer.state[self.parameter] = {k: self._moved(e, nothing, same, old) for k, e in state.items()}
@@ -318,15 +340,20 @@ class EdgeValues:
             )
         return self.owner.factors(self)
 
+    @property
+    def has_factors(self) -> bool:
+        """Whether gradients of absent pairs are captured as `factors()`, and not as a matrix of all pairs."""
+        return self.owner is None or self.owner.has_factors
+
     def captured(self) -> tuple[Tensor, ...]:
-        """Return what the captured backwards say about the gradients of all pairs; here `factors()`.
+        """Return what the captured backwards say about the gradients of all pairs: `factors()`, or a matrix of them.
 
         Raises
         ------
         EditRefusedError
             If nothing was captured.
         """
-        return self.factors()
+        return self.factors() if self.owner is None else self.owner.captured(self)
 
     def __getstate__(self) -> dict[str, Any]:
         # Weak references cannot be pickled, and a copy has optimizers of its own.
@@ -336,12 +363,19 @@ class EdgeValues:
         return f"EdgeValues({self.edge_set!r}, storage={self.storage!r}, capacity={self.capacity})"
 
 
-def _gathered(data: Tensor, gather: Tensor, room: int) -> Tensor:
-    """Return (room,): row `gather[i]` of `data` at i, 0 where that is -1 and in the room behind."""
+def _after(data: Tensor, moves: RowMoves, room: int) -> Tensor:
+    """Return `data` (capacity,) after an edit of its rows as (room,): grown rows and the room behind are 0."""
     fresh = data.new_zeros(room)
-    gather = gather.to(data.device)
-    kept = gather >= 0
-    fresh[: len(gather)][kept] = data[gather[kept]]
+    rows = fresh[: moves.num_after]
+    if data.device.type == "cpu":
+        # numpy has no bfloat16; to be moved, bits of the same size do.
+        bits = _BITS[data.element_size()]
+        held = data.detach().contiguous().view(bits)[: moves.num_before]
+        moves.apply(held.numpy(), out=rows.view(bits).numpy())
+    else:
+        gather = torch.from_numpy(moves.gather()).to(data.device)
+        kept = gather >= 0
+        rows[kept] = data[gather[kept]]
     return fresh
 
 

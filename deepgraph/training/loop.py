@@ -7,7 +7,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -138,47 +139,63 @@ def fit(
         raise DtypeError(f"model: expected an nn.Module, got {type(model).__name__}")
     if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
         raise ArgumentError(f"epochs: expected an integer >= 1, got {epochs!r}")
-    batches = _batches(data, batch_size, torch_stream(root_seed(seed)) if _is_pair(data) else None)
-    held_out = None if validation is None else _batches(validation, batch_size, None)
+    task = _Task(
+        _batches(data, batch_size, torch_stream(root_seed(seed)) if _is_pair(data) else None),
+        None if validation is None else _batches(validation, batch_size, None),
+        loss, metrics, scheduler, [one if isinstance(one, Callback) else _Function(one) for one in callbacks],
+    )  # fmt: skip
     run = Run(model, _optimizer(model, optimizer))
-    listeners = [one if isinstance(one, Callback) else _Function(one) for one in callbacks]
     training = model.training
-    stack = ExitStack()
-    pressed: list[int] = []
     bar = tqdm(total=epochs, desc="fit", unit="epoch", disable=not progress)
     try:
-        stack.enter_context(_listening_for_ctrl_c(pressed))
-        for one in listeners:
-            one.on_start(run)
-        while run.epoch < epochs and not run.stop:
-            start = time.perf_counter()
-            row: dict[str, Any] = {"epoch": run.epoch + 1}
-            means, run.history.ended = _train(run, batches, loss, metrics, listeners, pressed)
-            if run.history.ended != "running":
-                break
-            row.update(means)
-            if held_out is not None:
-                row.update({f"val_{name}": value for name, value in _evaluate(model, held_out, loss, metrics).items()})
-            row |= {"lr": run.optimizer.param_groups[0]["lr"], **_edges(model), "seconds": time.perf_counter() - start}
-            run.epoch += 1
-            run.history.append(row)
-            if scheduler is not None:
-                scheduler.step()
-            for one in listeners:
-                one.on_epoch(run)
-            bar.update()
-            bar.set_postfix_str(", ".join(f"{key} {row[key]:.4g}" for key in row if "loss" in key or "accuracy" in key))
-        if run.history.ended == "running":
-            run.history.ended = "stopped" if run.stop and run.epoch < epochs else "finished"
+        with _listening_for_ctrl_c(task.pressed):
+            _run_epochs(run, task, epochs, bar)
     except KeyboardInterrupt:
         run.history.ended = "interrupted"
     finally:
-        stack.close()
         bar.close()
         model.train(training)
-        for one in listeners:
+        for one in task.listeners:
             one.on_end(run)
     return run.history
+
+
+@dataclass
+class _Task:
+    """What `fit` was given besides model and optimizer, and the Ctrl-C that came meanwhile."""
+
+    batches: Iterable[tuple[Any, Any]]
+    held_out: Iterable[tuple[Any, Any]] | None
+    loss: Callable[[Any, Any], Tensor]
+    metrics: Mapping[str, Metric] | None
+    scheduler: Any
+    listeners: Sequence[Callback]
+    pressed: list[int] = field(default_factory=list)
+
+
+def _run_epochs(run: Run, task: _Task, epochs: int, bar: Any) -> None:
+    """Train epoch by epoch until all are done, a callback stops, Ctrl-C comes or the loss diverges."""
+    for one in task.listeners:
+        one.on_start(run)
+    while run.epoch < epochs and not run.stop:
+        start = time.perf_counter()
+        means, run.history.ended = _train(run, task)
+        if run.history.ended != "running":
+            return
+        row: dict[str, Any] = {"epoch": run.epoch + 1, **means}
+        if task.held_out is not None:
+            found = _evaluate(run.model, task.held_out, task.loss, task.metrics)
+            row |= {f"val_{name}": value for name, value in found.items()}
+        row |= {"lr": run.optimizer.param_groups[0]["lr"], **_edges(run.model), "seconds": time.perf_counter() - start}
+        run.epoch += 1
+        run.history.append(row)
+        if task.scheduler is not None:
+            task.scheduler.step()
+        for one in task.listeners:
+            one.on_epoch(run)
+        bar.update()
+        bar.set_postfix_str(", ".join(f"{key} {row[key]:.4g}" for key in row if "loss" in key or "accuracy" in key))
+    run.history.ended = "stopped" if run.stop and run.epoch < epochs else "finished"
 
 
 @contextmanager
@@ -262,29 +279,26 @@ class _Means:
         return {name: total / self.count for name, total in self.sums.items()}
 
 
-def _train(
-    run: Run, batches: Iterable[Any], loss: Any, metrics: Mapping[str, Metric] | None, listeners: Sequence[Callback],
-    pressed: list[int],
-) -> tuple[dict[str, float], str]:  # fmt: skip
+def _train(run: Run, task: _Task) -> tuple[dict[str, float], str]:
     """Train for an epoch; return means of loss and metrics over its samples, before each step, and how it ended."""
-    means = _Means(metrics)
+    means = _Means(task.metrics)
     run.model.train()
-    for x, y in batches:
+    for x, y in task.batches:
         run.optimizer.zero_grad()
         output = run.model(x)
-        value = loss(output, y)
+        value = task.loss(output, y)
         if not math.isfinite(float(value.detach())):
             return {}, "diverged"
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]
         run.optimizer.step()
         run.step += 1
         with torch.no_grad():
             means.add(float(value.detach()), output, y)
         # The graph of this batch must not be alive while the next one is computed.
         del output, value
-        for one in listeners:
+        for one in task.listeners:
             one.on_step(run)
-        if pressed:
+        if task.pressed:
             return {}, "interrupted"
     return means.result(), "running"
 

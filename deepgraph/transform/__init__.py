@@ -1,5 +1,6 @@
 """Extraction: a forward pass of any PyTorch model -> the graph that it computes, and the way back."""
 
+from deepgraph.transform import rules_cells as _cells  # noqa: F401
 from deepgraph.transform import rules_constant as _constant  # noqa: F401  the imports register the rules
 from deepgraph.transform import rules_graph as _graph  # noqa: F401
 from deepgraph.transform import rules_interpolate as _interpolate  # noqa: F401

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from deepgraph.errors import ArgumentError
@@ -16,7 +15,7 @@ from deepgraph.graph import CachedLayeredGraph
 from deepgraph.transform.graphs import roles
 from deepgraph.transform.provenance import Table
 from deepgraph.transform.sample import take_sample
-from deepgraph.transform.sandbox import Sandbox, module_stack
+from deepgraph.transform.sandbox import Mode, Sandbox, module_stack
 from deepgraph.transform.tracer import is_view
 
 __all__ = ["module_graph"]
@@ -69,7 +68,7 @@ def module_graph(
     return graph
 
 
-class CallTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class CallTracer(Mode):  # type: ignore[no-untyped-call]
     """Gives every tensor the id of the call or operation that wrote it.
 
     Parameters
@@ -81,7 +80,7 @@ class CallTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """
 
     def __init__(self, sandbox: Sandbox, stack: Sequence[tuple[str, nn.Module, int]]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.table = Table(-1)
         self.modules: list[str] = []
         self.operations: list[str] = []
@@ -103,11 +102,6 @@ class CallTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.modules.append(module)
         self.operations.append(operation)
         return len(self.modules) - 1
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        # Otherwise torch imports its compiler, seconds long, to keep it out of a method that it never compiles.
-        return False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

@@ -25,6 +25,7 @@ from deepgraph.transform.channel_classes import (
     single_source,
     unique_pairs,
 )
+from deepgraph.transform.couplings import Couplings
 from deepgraph.transform.operands import Block, Term, flat, owners, short_name
 from deepgraph.transform.rules import Call
 from deepgraph.transform.support import FIXED, Matrix
@@ -38,15 +39,16 @@ def unit(
     terms: Sequence[Term],
     shape: tuple[int, ...],
     *,
+    bias: Tensor | float = 0.0,
     activation: str,
     reduce: str,
     kind: Literal["unit", "pool"],
 ) -> Tensor:
-    """Return the ids of activation(sum of terms), elementwise, in channels: int64 of shape `shape`.
+    """Return the ids of activation(bias + sum of terms), elementwise, in channels: int64 of shape `shape`.
 
     Parameters
     ----------
-    call, terms, shape, activation, reduce, kind
+    call, terms, shape, bias, activation, reduce, kind
         As for `neurons.unit`; the terms of a pool are the places of a window, which are one channel's.
     """
     ids = [(call.ids(term.value) if term.ids is None else term.ids).expand(shape).reshape(-1) for term in terms]
@@ -61,7 +63,28 @@ def unit(
     start = _add(call, found.count, kind if plain else "pool", activation=activation, reduce=reduce)
     result[where] = torch.from_numpy(start + found.of)
     call.tracer.collector.add_edges(src, start + dst, weight, count)
+    if call.tracer.couplings is not None:
+        constants = [bias, *(term.factor for term in terms)]
+        _note_unit(call, call.tracer.couplings, columns, found, start, kind, constants)
     return result.view(shape)
+
+
+def _note_unit(
+    call: Call,
+    couplings: Couplings,
+    columns: list[Array],
+    found: Classes,
+    start: int,
+    kind: str,
+    constants: Sequence[Tensor | float],
+) -> None:
+    if kind == "pool":
+        made, read = members(np.stack(columns, axis=1)[found.first])
+        couplings.reads(start + made, read)
+    else:
+        rigid = any(isinstance(entry, Tensor) and entry.numel() > 1 for entry in constants)
+        # The constants of a layer, such as the scales of a batch norm, are cut with its channels.
+        couplings.elementwise(start + found.of, columns, rigid and not couplings.is_layer(call.tracer.running))
 
 
 def _term_edges(
@@ -107,8 +130,11 @@ def product(call: Call, blocks: Sequence[Block], arrange: Callable[[Tensor], Ten
             ids[own] = _product_of_positions(call, block, source)[:, None]
         elif len(rows):
             start = _add(call, width, "pool" if fixed else "neuron", element=channel + np.arange(width))
-            ids[own] = torch.arange(start, start + width)
+            made = torch.arange(start, start + width)
+            ids[own] = made
             _connect(call, block, rows, start)
+            if call.tracer.couplings is not None:
+                call.tracer.couplings.product(call.tracer.running, made.numpy(), rows.numpy(), block.matrix.origin)
         parts.append(ids)
         channel += width
     return arrange(torch.cat(parts, dim=1))
@@ -124,6 +150,8 @@ def _product_of_positions(call: Call, block: Block, source: Array) -> Tensor:
     linked = count > 0
     made = start + np.arange(found.count)
     call.tracer.collector.add_edges(read[linked], made[linked], weight[linked], count[linked])
+    if call.tracer.couplings is not None:
+        call.tracer.couplings.couple(read, made)
     return torch.from_numpy(start + found.of)
 
 
@@ -180,6 +208,8 @@ def depend_on(call: Call, rows: Tensor, *, reduce: str, approximate: bool, activ
     result[own] = torch.from_numpy(start + found.of)
     made, read = members(mine[found.first])
     _link(call, read, start + made)
+    if call.tracer.couplings is not None:
+        call.tracer.couplings.reads(start + made, read)
     return result
 
 
@@ -206,6 +236,8 @@ def spread(call: Call, rows: Tensor) -> Tensor:
         targets.append(np.tile(made, len(read)))
     src, dst, _ = unique_pairs(np.concatenate(sources), np.concatenate(targets))
     _link(call, src, start + dst)
+    if call.tracer.couplings is not None:
+        call.tracer.couplings.reads(start + dst, src)
     return result
 
 
@@ -241,6 +273,8 @@ def multiply(call: Call, left: Tensor, right: Tensor) -> Tensor:
         targets.append(made)
     src, dst, _ = unique_pairs(np.concatenate(sources), np.concatenate(targets))
     _link(call, src, start + dst)
+    if call.tracer.couplings is not None:
+        call.tracer.couplings.hold(np.concatenate([src, start + dst]))
     return result.view(shape)
 
 

@@ -15,6 +15,7 @@ from deepgraph.transform.traced import (
     KIND_UNIT,
     NO_ORIGIN,
     Array,
+    Shares,
     TracedGraph,
 )
 
@@ -76,6 +77,7 @@ class Collector:
         self._activations: list[Array] = []
         self._biases: list[Array] = []
         self._groups: list[Array] = []
+        self._shares: list[Shares] = []
         self._num_groups = 0
         self._links: list[tuple[int, int, int]] = []
         self._edges: list[tuple[Array, Array, Array, Array]] = []
@@ -86,6 +88,7 @@ class Collector:
         kind: Literal["input", "neuron", "pool", "unit"],
         *,
         bias: Array | None = None,
+        entries: Array | None = None,
         activation: str | Array = "identity",
         reduce: str = "sum",
         module: str = "",
@@ -105,6 +108,8 @@ class Collector:
             What made them, see `traced`; a fusion pass may merge units away.
         bias : np.ndarray, shape (count,), optional
             Added to the sums; default 0.
+        entries : np.ndarray, shape (count,), int64, optional
+            The parameter entries that are in the biases, -1 for none.
         activation : str or np.ndarray, shape (count,), int
             The same for all of them, or numbers from `activations`.
         reduce, module : str
@@ -132,7 +137,28 @@ class Collector:
             self._activations.append(np.broadcast_to(np.asarray(number, dtype=np.int32), count))
             self._biases.append(np.zeros(count) if bias is None else bias.astype(np.float64).reshape(count))
             self._groups.append(np.full(count, self.add_groups(1)) if group is None else group)
+            if entries is not None:
+                self._add_shares(start, entries.reshape(count))
         return start
+
+    def _add_shares(self, start: int, entries: Array) -> None:
+        at = np.flatnonzero(entries >= 0)
+        self._shares.append(Shares(start + at, entries[at], np.ones(len(at))))
+
+    def biases(self, nodes: Array) -> Array:
+        """Return the biases of nodes so far, float64 of their shape; zeros once edges are only counted.
+
+        Parameters
+        ----------
+        nodes : np.ndarray, int
+            Their ids.
+        """
+        if self.counting_only:
+            return np.zeros(nodes.shape)
+        # One piece from now on: the next call need not join it again.
+        self._biases = [np.concatenate([np.zeros(0), *self._biases])]
+        found: Array = self._biases[0][nodes]
+        return found
 
     def add_groups(self, count: int) -> int:
         """Return the number of the first of `count` new groups of nodes that lie side by side.
@@ -174,6 +200,7 @@ class Collector:
             self._biases.clear()
             self._groups.clear()
             self._elements.clear()
+            self._shares.clear()
         if self.counting_only:
             self.num_edges += count
         return not self.counting_only
@@ -205,6 +232,11 @@ class Collector:
             )
         if self._bar is not None:
             self._bar.update(count)
+
+    def _all_shares(self) -> Shares:
+        parts = [Shares.none(), *self._shares]
+        columns = ([getattr(part, name) for part in parts] for name in ("node", "entry", "factor"))
+        return Shares(*(np.concatenate(column) for column in columns))
 
     def close(self) -> None:
         """Remove the progress bar, if there is one."""
@@ -246,4 +278,6 @@ class Collector:
             reduces=self.reduces.all(),
             modules=self.modules.all(),
             results=tuple(self._results),
+            applied=module.astype(np.int32),
+            shares=self._all_shares(),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -11,30 +12,29 @@ import torch
 from scipy import sparse
 from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
-from torch.utils._pytree import tree_leaves
 
-from deepgraph.errors import ArgumentError, EditRefusedError
-from deepgraph.graph import CachedLayeredGraph
-from deepgraph.transform.chains import Chain, find_chains
-from deepgraph.transform.extraction import extract
-from deepgraph.transform.masks import Mask
-from deepgraph.transform.sandbox import Guard, Sandbox
+from deepgraph.errors import ArgumentError
+from deepgraph.transform.channel_groups import ChannelGroups
+from deepgraph.transform.channel_layers import LAYER_TYPES, Layer, find_layers
+from deepgraph.transform.couplings import Couplings
+from deepgraph.transform.masks import Mask, Place
+from deepgraph.transform.same_function import check_same, run_quietly
+from deepgraph.transform.trace import run_trace
 from deepgraph.transform.traced import Array
+from deepgraph.transform.tracer import Settings
 
 __all__ = ["compact"]
-
-_TOLERANCE = 1e-4
-"""Of the check, relative to the largest result: sums are added up in another order."""
-_PRODUCTS = ("aten::convolution", "aten::addmm", "aten::mm")
 
 
 def compact(model: nn.Module, *inputs: Any, kwargs: Mapping[str, Any] | None = None, batch_dim: int = 0) -> nn.Module:
     """Return a smaller copy of a model without dead neurons and channels, with the same function.
 
-    Looks at pairs of Linear and Conv layers with only batch norms, activations, pools, dropout and flattening between
-    them. A channel of the first is dead if no path of the channel graph leads from it to a result, or if none leads to
-    it from an input: what it then says, always the same, is added to the bias of the second. Other layers stay as they
-    are.
+    A channel (of a linear layer: a neuron) is dead if no path of the channel graph leads from it to a result, or if
+    none leads to it from an input: what it then says, always the same, is added to the biases of its readers. Channels
+    that other layers read side by side go together or not at all: the branches of a residual sum, what a depthwise
+    convolution or a batch norm keeps apart, places of one channel in a flattened image. Grouped convolutions lose whole
+    groups. What mixes channels in another way (attention, layer norm, recurrent cells, operations with constants of
+    their own per channel) keeps the channels that it reads, as do inputs and results; no layer loses its last channel.
 
     Parameters
     ----------
@@ -53,7 +53,8 @@ def compact(model: nn.Module, *inputs: Any, kwargs: Mapping[str, Any] | None = N
     ArgumentError
         If inputs are needed.
     EditRefusedError
-        If the smaller model computes something else on the inputs.
+        If the smaller model fails, or computes something else on the inputs: the model depends on numbers or on an
+        order of channels that it was written for. The message names the module.
 
     Examples
     --------
@@ -72,17 +73,42 @@ def compact(model: nn.Module, *inputs: Any, kwargs: Mapping[str, Any] | None = N
         inputs = (_example(model),)
     small = _copy(model)
     masks = _make_plain(small)
-    graph = extract(small, *inputs, kwargs=arguments, order=1, fuse=False, batch_dim=batch_dim)
-    read, reached = _reachable(graph, graph.output_positions(), True), _reachable(graph, graph.input_positions(), False)
-    for chain in find_chains(small, inputs, arguments, batch_dim):
-        nodes = _nodes_of(graph, chain.first_path)
-        if len(nodes) == chain.width:
-            _shrink(small, chain, read[nodes], reached[nodes], inputs, arguments, masks)
+    _shrink(small, inputs, arguments, batch_dim, masks)
     for (module, name), mask in masks.items():
         if not bool(mask.all()):
             parametrize.register_parametrization(module, name, Mask(mask.to(getattr(module, name).dtype)))
-    _check(model, small, inputs, arguments)
+    check_same(model, small, inputs, arguments)
     return small
+
+
+def _shrink(
+    model: nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any], batch_dim: int, masks: dict[Place, Tensor]
+) -> None:
+    """Take the dead channels out of a model."""
+    layers = find_layers(model)
+    couplings = Couplings([layer.module for layer in layers])
+    trace = run_trace(model, inputs, kwargs, Settings(batch_dim=batch_dim, order=1), None, couplings)
+    traced = trace.collector.finish(trace.inputs, trace.outputs)
+    count = traced.num_nodes
+    read = _reachable(traced.dst, traced.src, count, trace.outputs)
+    reached = _reachable(traced.src, traced.dst, count, trace.inputs)
+    live = read & reached
+    live[trace.inputs] = live[trace.outputs] = True
+    groups = ChannelGroups(layers, couplings, live)
+    parameters = list(model.parameters())
+    for index in np.unique(np.searchsorted(trace.tracer.provenance.starts, couplings.entries, side="right") - 1):
+        groups.keep_tensor(parameters[index])
+    groups.keep_last()
+    layers = [layer for layer in layers if groups.called(layer)]
+    added = _constants(model, layers, groups, reached, inputs, kwargs)
+    groups.keep_last()
+    kept = {layer: groups.made_kept(layer) for layer in added}
+    shifts = {layer: shift[:, groups.read_gone(layer)].sum(1) for layer, shift in added.items()}
+    _cut(model, groups, masks)
+    for layer in layers:
+        layer.set_sizes(*groups.counts(layer))
+        if layer in shifts and shifts[layer].any():
+            layer.add_bias(shifts[layer][kept[layer]])
 
 
 def _example(model: nn.Module) -> Tensor:
@@ -109,10 +135,10 @@ def _copy(model: nn.Module) -> nn.Module:
 
 
 def _make_plain(model: nn.Module) -> dict[tuple[nn.Module, str], Tensor]:
-    """Turn effective weights of linear layers and convolutions into parameters; return the masks that they had."""
+    """Turn effective weights of layers into parameters; return the masks that they had."""
     masks: dict[tuple[nn.Module, str], Tensor] = {}
     for module in list(model.modules()):
-        if not isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        if not isinstance(module, LAYER_TYPES):
             continue
         if prune.is_pruned(module):
             for name in [name[:-5] for name in module._parameters if name.endswith("_orig")]:
@@ -140,74 +166,86 @@ def _drop_parametrizations(module: nn.Module) -> dict[tuple[nn.Module, str], Ten
     return masks
 
 
-def _nodes_of(graph: CachedLayeredGraph, path: str) -> Array:
-    """Return the positions of the channels that a layer makes, in order."""
-    products = np.array([operation in _PRODUCTS for operation, _ in graph.graph["results"]])
-    mine = (graph.node_column("module") == path) & products[graph.node_column("result")]
-    nodes = np.flatnonzero(mine)
-    ordered: Array = nodes[np.argsort(graph.node_column("channel")[nodes], kind="stable")]
-    return ordered
-
-
-def _reachable(graph: CachedLayeredGraph, ends: Array, backwards: bool) -> Array:
-    """Return which nodes a path leads to from any of `ends`, or from which one leads there, shape (N,) bool."""
-    n = len(graph)
-    src, dst = graph.edge_arrays()
-    tail, head = (dst, src) if backwards else (src, dst)
-    tail, head = np.concatenate([tail, np.full(len(ends), n)]), np.concatenate([head, ends])
-    matrix = sparse.csr_array((np.ones(len(tail), dtype=np.int8), (tail, head)), shape=(n + 1, n + 1))
-    found = np.zeros(n + 1, dtype=bool)
-    found[sparse.csgraph.breadth_first_order(matrix, n, return_predecessors=False)] = True
-    reached: Array = found[:n]
+def _reachable(tail: Array, head: Array, count: int, ends: Array) -> Array:
+    """Return which of `count` nodes a path along the edges leads to from any of `ends`, shape (count,) bool."""
+    tail, head = np.concatenate([tail, np.full(len(ends), count)]), np.concatenate([head, ends])
+    matrix = sparse.csr_array((np.ones(len(tail), dtype=np.int8), (tail, head)), shape=(count + 1, count + 1))
+    found = np.zeros(count + 1, dtype=bool)
+    found[sparse.csgraph.breadth_first_order(matrix, count, return_predecessors=False)] = True
+    reached: Array = found[:count]
     return reached
 
 
-def _shrink(
+def _constants(
     model: nn.Module,
-    chain: Chain,
-    read: Array,
+    layers: list[Layer],
+    groups: ChannelGroups,
     reached: Array,
     inputs: tuple[Any, ...],
     kwargs: dict[str, Any],
-    masks: dict[tuple[nn.Module, str], Tensor],
-) -> None:
-    """Take dead channels out of the layers of a chain."""
-    live = read & reached
-    shift = None
-    if (read & ~reached).any():
-        values = _input_of(model, chain.second, inputs, kwargs)
-        constant, shift = chain.fold(values, np.flatnonzero(read & ~reached))
-        live[np.flatnonzero(read & ~reached)[~constant]] = True
-    if live.all():
-        return
-    if not live.any():
-        live[0] = True
-        shift = None if shift is None else chain.fold(values, np.flatnonzero(read & ~reached & ~live))[1]
-    chain.keep(np.flatnonzero(live), shift, masks)
+) -> dict[Layer, Array]:
+    """Return per layer what each channel that goes, and that does not depend on the input, adds to its results (O, C).
+
+    Channels that no bias can stand for are kept.
+    """
+    candidates = {}
+    for layer in layers:
+        gone = groups.read_gone(layer) if layer.mixes else np.zeros(0, dtype=np.int64)
+        fixed = gone[~groups.read_any(layer, reached)[gone]]
+        if len(fixed):
+            candidates[layer] = fixed
+    values = _values_read(model, list(candidates), inputs, kwargs)
+    added = {}
+    for layer, channels in candidates.items():
+        even, shift = layer.fold(values[layer], channels)
+        groups.keep_channels(layer, channels[~even])
+        added[layer] = np.zeros((len(shift), len(groups.read_any(layer, reached))))
+        added[layer][:, channels] = shift
+    return added
 
 
-def _input_of(model: nn.Module, layer: nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    seen: list[Tensor] = []
-    hook = layer.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()))
-    try:
-        _run(model, inputs, kwargs)
-    finally:
-        hook.remove()
-    return seen[0]
+def _values_read(
+    model: nn.Module, layers: list[Layer], inputs: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[Layer, list[Array]]:
+    """Return what layers read, by channel, in each of their calls."""
+    seen: dict[Layer, list[Array]] = {layer: [] for layer in layers}
+    if not layers:
+        return seen
+
+    def keeper(layer: Layer) -> Any:
+        def keep(_: nn.Module, args: tuple[Any, ...], given: dict[str, Any]) -> None:
+            seen[layer].append(layer.by_channel([*args, *given.values()][0].detach().double().cpu()))
+
+        return keep
+
+    with ExitStack() as hooks:
+        for layer in layers:
+            hooks.callback(layer.module.register_forward_pre_hook(keeper(layer), with_kwargs=True).remove)
+        run_quietly(model, inputs, kwargs)
+    return seen
 
 
-def _run(model: nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
-    with Sandbox(model) as sandbox, Guard(sandbox):
-        result = model(*copy.deepcopy(inputs), **copy.deepcopy(kwargs))
-    return [leaf.detach() for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
-
-
-def _check(model: nn.Module, small: nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    for expected, found in zip(_run(model, inputs, kwargs), _run(small, inputs, kwargs), strict=True):
-        scale = max(1.0, float(expected.abs().max())) if expected.numel() else 1.0
-        difference = float((found - expected).abs().max()) if expected.numel() else 0.0
-        if found.shape != expected.shape or not difference <= _TOLERANCE * scale:
-            raise EditRefusedError(
-                f"expected the compact model to compute the same up to {_TOLERANCE:g}, got a difference of "
-                f"{difference / scale:g}: the model orders its channels in a way that compact does not follow"
-            )
+def _cut(model: nn.Module, groups: ChannelGroups, masks: dict[Place, Tensor]) -> None:
+    """Keep the entries of all tensors that stay; what several modules share stays shared."""
+    cut: dict[int, Tensor] = {}
+    for module in model.modules():
+        tables: tuple[dict[str, Any], ...] = module._parameters, module._buffers
+        for table in tables:
+            for name, tensor in table.items():
+                if tensor is None:
+                    continue
+                new, mask = tensor.detach(), masks.get((module, name))
+                for dim in range(tensor.ndim):
+                    kept = groups.kept(tensor, dim)
+                    if kept is not None:
+                        index = torch.from_numpy(kept).to(tensor.device)
+                        new = new.index_select(dim, index)
+                        mask = None if mask is None else mask.index_select(dim, index)
+                if new.shape == tensor.shape:
+                    continue
+                if id(tensor) not in cut:
+                    is_parameter = isinstance(tensor, nn.Parameter)
+                    cut[id(tensor)] = nn.Parameter(new, tensor.requires_grad) if is_parameter else new
+                table[name] = cut[id(tensor)]
+                if mask is not None:
+                    masks[module, name] = mask

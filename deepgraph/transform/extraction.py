@@ -10,12 +10,14 @@ import numpy as np
 
 from deepgraph.errors import ArgumentError, TooLargeError
 from deepgraph.graph import CachedLayeredGraph
+from deepgraph.sparse.cell_graph import cells_as_nodes
 from deepgraph.transform.calls import module_graph
+from deepgraph.transform.coordinates import grids_of
 from deepgraph.transform.fusion import fuse as fuse_graph
-from deepgraph.transform.graphs import build_channel_graph, build_graph, program_graph, program_order
+from deepgraph.transform.graphs import build_channel_graph, build_graph, cell_graph, program_graph, program_order
 from deepgraph.transform.trace import Trace, run_trace
 from deepgraph.transform.traced import reorder
-from deepgraph.transform.tracer import Settings
+from deepgraph.transform.tracer import Settings, Tracer
 
 __all__ = ["Estimate", "estimate", "extract"]
 
@@ -61,6 +63,7 @@ def extract(
     max_edges: int = 20_000_000,
     batch_dim: int | None = 0,
     channel_dim: int | None = None,
+    labels: Literal["number", "grid"] = "number",
 ) -> CachedLayeredGraph:
     """Return the graph of neurons that a model computes for one sample, found by following one forward pass.
 
@@ -93,25 +96,24 @@ def extract(
     channel_dim : int, optional
         Order 1: the dimension of the input's channels. By default that of an image is the first after the samples, of
         a sequence the last (the first before a convolution or a batch norm); integers are one channel.
+    labels : {"number", "grid"}
+        Nodes are numbered (those of a compiled graph have its labels), or at order 0 labelled (module, channel, row,
+        column) at 0 bytes a node.
 
     Returns
     -------
     CachedLayeredGraph
         Inputs first, unused ones too, then nodes as they were computed. Node columns `role`, `stage`, `bias`,
-        `activation`, `module` (path), and `reduce`, `approximate` where they say something. Edge columns `weight`,
-        `parameter` (index into ``graph.graph["parameters"]``, -1 none, -2 several, listed in
-        ``graph.graph["merged_entries"]`` by number) and `entry` (index into the flattened parameter, or that number);
-        where an operation scales its weights also `scale` (weight = scale * entry; 0 for unknown). In ``graph.graph``:
-        `inputs`, `outputs`, `output_shape`, `parameters`, `support` (the rule by which edges were chosen), `exact`
-        (whether the graph carries the function), `inexact` (why not), `input_dependent`. Node columns `result` (index
-        into ``graph.graph["results"]``, pairs of operation and shape) and `element` (index into the flattened result)
-        give the coordinates of a neuron. At order 1 edges have `count` (how many weights they stand for) and `weight`
-        (their L2 norm), nodes `channel` instead of `element`, and there are no biases.
+        `activation`, `module` (path), `result` and `element` (which entry of which of ``graph.graph["results"]``).
+        Edge columns `weight`, `parameter` (index into ``graph.graph["parameters"]``, -1 for none, -2 for several) and
+        `entry` (index into the flattened parameter); at order 1 `count` (how many weights) and `weight` (their L2
+        norm). In ``graph.graph``: `support` (the rule by which edges were chosen), `exact` (whether the graph carries
+        the function), `inexact` (why not), `input_dependent`. The guide to extraction lists everything.
 
     Raises
     ------
     ArgumentError
-        If an argument is out of range or the inputs hold no tensor.
+        If an argument is out of range, the inputs hold no tensor, or grid labels are asked of a compiled graph.
     TooLargeError
         If there are more than `max_edges` edges; the message holds the estimate.
     UnsupportedOperationError
@@ -129,24 +131,38 @@ def extract(
     [25, 25, 25, 25, 25, 25]
     """
     _check(order, threshold, density, unknown, max_edges)
+    _check_labels(labels, order)
     if order == 2:
         return module_graph(model, inputs, kwargs, batch_dim)
     settings = Settings(threshold, density, unknown, batch_dim, order, channel_dim)
-    trace = run_trace(model, inputs, kwargs, settings, max_edges)
+    with cells_as_nodes(order == 1):
+        trace = run_trace(model, inputs, kwargs, settings, max_edges)
+    _check_size(trace, max_edges, order)
+    graph = _graph_of(trace, fuse) if order == 0 else _channel_graph_of(trace, fuse)
+    _record(graph, trace.tracer, order)
+    if labels == "grid":
+        grids = grids_of(graph)
+        graph.set_grid_labels(grids)
+        graph.graph["grids"] = grids
+    return graph
+
+
+def _check_size(trace: Trace, max_edges: int, order: int) -> None:
     if trace.collector.counting_only:
         size = _estimate(trace.collector.num_nodes, trace.collector.num_edges, order)
         raise TooLargeError(
             f"expected at most max_edges={max_edges:,} edges, got a model of {size}; raise max_edges, cut weights with "
             "density= or threshold=, or extract(order=2), which has a node per module call"
         )
-    graph = _graph_of(trace, fuse) if order == 0 else _channel_graph_of(trace, fuse)
-    tracer = trace.tracer
+
+
+def _record(graph: CachedLayeredGraph, tracer: Tracer, order: int) -> None:
+    """Note in a graph how it was made and what it carries."""
     graph.graph["order"] = order
     graph.graph["support"] = "; ".join(tracer.supports) or "operation"
     graph.graph["exact"] = order == 0 and not tracer.inexact and not tracer.input_dependent
     graph.graph["inexact"] = list(tracer.inexact) if order == 0 else ["a channel stands for many neurons"]
     graph.graph["input_dependent"] = tracer.input_dependent
-    return graph
 
 
 def estimate(
@@ -191,6 +207,13 @@ def _estimate(nodes: int, edges: int, order: int) -> Estimate:
     return Estimate(nodes, edges, nodes * _BYTES_PER_NODE + edges * _BYTES_PER_EDGE, order)
 
 
+def _check_labels(labels: str, order: int) -> None:
+    if labels not in ("number", "grid"):
+        raise ArgumentError(f'expected labels="number" or "grid", got {labels!r}')
+    if labels == "grid" and order != 0:
+        raise ArgumentError(f'expected order=0 with labels="grid", which name neurons, got order={order}')
+
+
 def _check(order: int, threshold: float, density: float | None, unknown: str, max_edges: int) -> None:
     if order not in (0, 1, 2):
         raise ArgumentError(
@@ -232,6 +255,9 @@ def _neuron_graph_of(trace: Trace, fuse: bool) -> CachedLayeredGraph:
 
 
 def _channel_graph_of(trace: Trace, fuse: bool) -> CachedLayeredGraph:
+    runs = trace.tracer.cells
+    if len(runs) == 1 and runs[0].is_whole(trace.inputs, trace.outputs, trace.collector.num_nodes):
+        return cell_graph(runs[0])
     traced = trace.collector.finish(trace.inputs, trace.outputs)
     return build_channel_graph(fuse_graph(traced) if fuse else traced)
 

@@ -1,12 +1,11 @@
 """Passes that merge nodes of a traced graph without changing what it computes: arrays in, arrays out.
 
-A trace makes a node of every pointwise result. Four passes bring that to neurons, `act(bias + sum of inputs)`:
+A trace makes a node of every pointwise result. Three passes bring that to neurons, `act(bias + sum of inputs)`:
 
 - `absorb`: a linear node whose only consumer is a pointwise node becomes part of that node's sum (linear + batch norm +
   ReLU is one neuron; so is a sum of several products);
 - `bypass`: a pointwise linear node with one input (a scale, a shift) goes into the edges that leave it;
-- `drop_unused`: pointwise nodes and pools that nothing reads are removed;
-- `merge_parallel`: edges between the same two nodes are added up.
+- `drop_unused`: pointwise nodes and pools that nothing reads are removed.
 
 Nodes made by products with weights are never merged into one another: a network without activations keeps its layers.
 """
@@ -16,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import sparse
 
 from deepgraph.transform.traced import (
     KIND_ABSORBED,
@@ -23,14 +23,14 @@ from deepgraph.transform.traced import (
     KIND_UNIT,
     NO_ORIGIN,
     NODE_COLUMNS,
-    SEVERAL_ORIGINS,
     Array,
+    Shares,
     TracedGraph,
     only_partner,
     sum_at,
 )
 
-__all__ = ["MergedEdges", "absorb", "bypass", "drop_unused", "fuse", "merge_norms", "merge_parallel"]
+__all__ = ["absorb", "bypass", "drop_unused", "fuse"]
 
 
 def fuse(graph: TracedGraph) -> TracedGraph:
@@ -95,6 +95,7 @@ def absorb(graph: TracedGraph) -> TracedGraph:
         root = root[root]
     bias = sum_at(root, factor * graph.bias, graph.num_nodes)
     kind, module = _adopt(graph, gone, root)
+    shares = graph.shares
     keep = ~gone[graph.src]
     dst = graph.dst[keep]
     return _remove(
@@ -107,6 +108,7 @@ def absorb(graph: TracedGraph) -> TracedGraph:
             bias=bias,
             kind=kind,
             module=module,
+            shares=Shares(root[shares.node], shares.entry, shares.factor * factor[shares.node]),
         ),
         gone,
     )
@@ -147,9 +149,10 @@ def bypass(graph: TracedGraph) -> TracedGraph:
     gone[graph.src[(graph.reduce[graph.dst] != 0) | graph.approximate[graph.dst]]] = False
     if not gone.any():
         return graph
-    _, _, shift = _affine(graph, gone, source, constant)
-    gone[graph.src[(graph.origin != NO_ORIGIN) & (shift[graph.src] != 0)]] = False
-    root, factor, shift = _affine(graph, gone, source, constant)
+    shifts = _Affine.of(graph, gone, source, constant).shifts(graph)
+    gone[graph.src[(graph.origin != NO_ORIGIN) & shifts[graph.src]]] = False
+    chains = _Affine.of(graph, gone, source, constant)
+    root, factor, shift = chains.root, chains.factor, chains.shift(graph.bias)
     constant &= gone
     leaves = gone[graph.src] & ~gone[graph.dst]
     bias = graph.bias + sum_at(graph.dst[leaves], graph.weight[leaves] * shift[graph.src[leaves]], n)
@@ -162,22 +165,76 @@ def bypass(graph: TracedGraph) -> TracedGraph:
         weight=_scaled(graph.weight[keep], factor[src]),
         origin=graph.origin[keep],
         bias=bias,
+        shares=_moved_shares(graph, gone, chains, leaves),
     )
     return _remove(moved, gone)
 
 
-def _affine(graph: TracedGraph, gone: Array, source: Array, constant: Array) -> tuple[Array, Array, Array]:
-    """Return (root, factor, shift), each (N,): value(u) = factor[u] * value(root[u]) + shift[u] for nodes in gone."""
-    moves = gone & ~constant
-    root = np.where(moves, source, np.arange(graph.num_nodes))
-    factor = np.where(moves, sum_at(graph.dst, graph.weight, graph.num_nodes), 1.0)
-    shift = np.where(moves, graph.bias, 0.0)
-    # Composed along chains by pointer doubling.
-    while np.any(root[root] != root):
-        shift = shift + factor * shift[root]
-        factor = factor * factor[root]
-        root = root[root]
-    return root, factor, shift + np.where((constant & gone)[root], factor * graph.bias[root], 0.0)
+@dataclass(frozen=True)
+class _Affine:
+    """value(u) = factor[u] * value(root[u]) + shift[u] for nodes that go, composed along chains by pointer doubling.
+
+    `steps` are the (root, factor) before each doubling, `fixed` the nodes (N,) whose root is a constant.
+    """
+
+    root: Array
+    factor: Array
+    moves: Array
+    fixed: Array
+    steps: list[tuple[Array, Array]]
+
+    @classmethod
+    def of(cls, graph: TracedGraph, gone: Array, source: Array, constant: Array) -> _Affine:
+        moves = gone & ~constant
+        root = np.where(moves, source, np.arange(graph.num_nodes))
+        factor = np.where(moves, sum_at(graph.dst, graph.weight, graph.num_nodes), 1.0)
+        steps = []
+        while np.any(root[root] != root):
+            steps.append((root, factor))
+            factor = factor * factor[root]
+            root = root[root]
+        return cls(root, factor, moves, (constant & gone)[root], steps)
+
+    def shift(self, bias: Array) -> Array:
+        """Return the shifts (N,) that biases (N,) make."""
+        shift = np.where(self.moves, bias, 0.0)
+        for root, factor in self.steps:
+            shift = shift + factor * shift[root]
+        return shift + np.where(self.fixed, self.factor * bias[self.root], 0.0)
+
+    def shifts(self, graph: TracedGraph) -> Array:
+        """Return which nodes have a shift, or could be given one by a parameter entry, (N,) bool."""
+        named = np.zeros(graph.num_nodes, dtype=bool)
+        named[graph.shares.node] = True
+        given: Array = (self.shift(graph.bias) != 0) | (self.fixed & named[self.root])
+        named &= self.moves
+        for root, _ in self.steps:
+            named |= named[root]
+        return given | named
+
+    def shares(self, bias: sparse.csr_array) -> sparse.csr_array:
+        """Return the same of every column of a sparse matrix (N, P)."""
+        shift = sparse.diags_array(self.moves.astype(float)) @ bias
+        for root, factor in self.steps:
+            shift = shift + sparse.diags_array(factor) @ shift.tocsr()[root]
+        fixed = sparse.diags_array(np.where(self.fixed, self.factor, 0.0))
+        total: sparse.csr_array = (shift + fixed @ bias[self.root]).tocsr()
+        return total
+
+
+def _moved_shares(graph: TracedGraph, gone: Array, chains: _Affine, leaves: Array) -> Shares:
+    """Return the shares after the shifts of nodes that go went into the biases of those that read them."""
+    shares = graph.shares
+    if not gone[shares.node].any():
+        return shares
+    entries, column = np.unique(shares.entry, return_inverse=True)
+    shape = (graph.num_nodes, len(entries))
+    before = sparse.csr_array((shares.factor, (shares.node, column)), shape=shape)
+    brought = sparse.csr_array(
+        (graph.weight[leaves].astype(float), (graph.dst[leaves], graph.src[leaves])), shape=2 * shape[:1]
+    )
+    after = (sparse.diags_array((~gone).astype(float)) @ before + brought @ chains.shares(before)).tocoo()
+    return Shares(after.row.astype(np.int64), entries[after.col], after.data)
 
 
 def drop_unused(graph: TracedGraph) -> TracedGraph:
@@ -228,108 +285,7 @@ def _remove(graph: TracedGraph, gone: Array) -> TracedGraph:
         src=position[graph.src].astype(graph.src.dtype),
         dst=position[graph.dst].astype(graph.dst.dtype),
         **{name: getattr(graph, name)[keep] for name in NODE_COLUMNS},
+        shares=graph.shares.moved(position, keep),
         inputs=position[graph.inputs],
         outputs=position[graph.outputs],
     )
-
-
-@dataclass(frozen=True)
-class MergedEdges:
-    """Edges in canonical order, one per pair of nodes, with all the parameter entries behind each.
-
-    Parameters
-    ----------
-    src, dst : np.ndarray, shape (E,), int32
-        Sorted by (src, dst), no pair twice.
-    weight : np.ndarray, shape (E,), float32 or float64
-        Sums over parallel edges.
-    origin : np.ndarray, shape (E,), int64
-        The parameter entry, -1 for none, -2 for several.
-    several_edge, several_origin : np.ndarray, shape (S,), int64
-        For each edge with origin -2 all its entries: index of the edge, entry.
-    """
-
-    src: Array
-    dst: Array
-    weight: Array
-    origin: Array
-    several_edge: Array
-    several_origin: Array
-
-
-def merge_parallel(graph: TracedGraph) -> MergedEdges:
-    """Return the edges in canonical order, those between the same two nodes added up.
-
-    Parameters
-    ----------
-    graph : TracedGraph
-        Edges in any order.
-
-    Raises
-    ------
-    None
-
-    Examples
-    --------
-    >>> from deepgraph.transform.collect import Collector
-    >>> trace = Collector()
-    >>> x = trace.add_nodes(1, kind="input")
-    >>> y = trace.add_nodes(1, kind="neuron")
-    >>> trace.add_edges(np.array([x, x]), np.array([y, y]), np.array([1.0, 1.0]))
-    >>> merge_parallel(trace.finish(np.array([x]), np.array([y]))).weight.tolist()
-    [2.0]
-    """
-    key = graph.src.astype(np.int64) * graph.num_nodes + graph.dst
-    order = np.argsort(key, kind="stable")
-    key = key[order]
-    first = np.ones(len(key), dtype=bool)
-    first[1:] = key[1:] != key[:-1]
-    src, dst, weight, origin = (column[order] for column in (graph.src, graph.dst, graph.weight, graph.origin))
-    none = np.zeros(0, dtype=np.int64)
-    if first.all():
-        return MergedEdges(src, dst, weight, origin, none, none)
-    edge = np.cumsum(first) - 1
-    starts = np.flatnonzero(first)
-    total = np.add.reduceat(weight.astype(np.float64), starts).astype(weight.dtype)
-    lowest, highest = np.minimum.reduceat(origin, starts), np.maximum.reduceat(origin, starts)
-    several = (lowest != highest) & (highest != NO_ORIGIN)
-    listed = several[edge] & (origin != NO_ORIGIN)
-    merged = np.where(several, SEVERAL_ORIGINS, highest)
-    return MergedEdges(src[starts], dst[starts], total, merged, edge[listed], origin[listed])
-
-
-def merge_norms(graph: TracedGraph) -> MergedEdges:
-    """Return the edges of channels in canonical order: numbers of weights are added up, norms as of one vector.
-
-    Parameters
-    ----------
-    graph : TracedGraph
-        Of order 1.
-
-    Raises
-    ------
-    None
-
-    Examples
-    --------
-    >>> from deepgraph.transform.collect import Collector
-    >>> trace = Collector()
-    >>> x = trace.add_nodes(1, kind="input")
-    >>> y = trace.add_nodes(1, kind="neuron")
-    >>> trace.add_edges(np.array([x, x]), np.array([y, y]), np.array([3.0, 4.0]), np.array([9, 1]))
-    >>> merged = merge_norms(trace.finish(np.array([x]), np.array([y])))
-    >>> merged.weight.tolist(), merged.origin.tolist()
-    ([5.0], [10])
-    """
-    key = graph.src.astype(np.int64) * graph.num_nodes + graph.dst
-    order = np.argsort(key, kind="stable")
-    key = key[order]
-    first = np.ones(len(key), dtype=bool)
-    first[1:] = key[1:] != key[:-1]
-    src, dst, weight, count = (column[order] for column in (graph.src, graph.dst, graph.weight, graph.origin))
-    none = np.zeros(0, dtype=np.int64)
-    if first.all():
-        return MergedEdges(src, dst, np.abs(weight), count, none, none)
-    starts = np.flatnonzero(first)
-    norm = np.sqrt(np.add.reduceat(weight.astype(np.float64) ** 2, starts)).astype(weight.dtype)
-    return MergedEdges(src[starts], dst[starts], norm, np.add.reduceat(count, starts), none, none)

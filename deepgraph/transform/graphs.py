@@ -12,10 +12,12 @@ from deepgraph.graph import CachedLayeredGraph, EdgeSet
 from deepgraph.graph.edge_store import FreeEdges
 from deepgraph.graph.node_table import NodeTable
 from deepgraph.kernels.activations import activation
-from deepgraph.transform.fusion import MergedEdges, merge_norms, merge_parallel
+from deepgraph.transform.merging import MergedEdges, merge_norms, merge_parallel
 from deepgraph.transform.provenance import Provenance
+from deepgraph.transform.records import record_entries, record_nodes, scales
+from deepgraph.transform.rules_cells import CellCall
 from deepgraph.transform.rules_graph import ProgramCall
-from deepgraph.transform.traced import KIND_INPUT, NO_ORIGIN, SEVERAL_ORIGINS, Array, TracedGraph, stages
+from deepgraph.transform.traced import KIND_INPUT, Array, Shares, TracedGraph, stages
 
 __all__ = [
     "build_channel_graph",
@@ -49,46 +51,17 @@ def build_graph(traced: TracedGraph, provenance: Provenance) -> CachedLayeredGra
     parameter, entry = split_origin(edges.origin, provenance.starts)
     several, number = np.unique(edges.several_edge, return_inverse=True)
     entry[several] = np.arange(len(several))
-    columns = {"weight": edges.weight, "parameter": parameter, "entry": entry, **_scales(edges, provenance)}
+    columns = {"weight": edges.weight, "parameter": parameter, "entry": entry, **scales(edges, provenance)}
     graph = CachedLayeredGraph.from_arrays(edges.src, edges.dst, traced.num_nodes, **columns)
     if len(several):
         parameter, entry = split_origin(edges.several_origin, provenance.starts)
         listed = {"edge": number, "parameter": parameter, "entry": entry}
         graph.graph["merged_entries"] = {name: column.tolist() for name, column in listed.items()}
-    _record_entries(graph, edges, provenance)
+    record_entries(graph, edges, provenance)
     _set_columns(graph, traced, edges.weight.dtype)
+    modules = np.array(traced.modules)[traced.applied]
+    record_nodes(graph, traced.bias, traced.shares, modules, provenance.values().numpy())
     return graph
-
-
-def _scales(edges: MergedEdges, provenance: Provenance) -> dict[str, Array]:
-    """Return the column `scale`, weight = scale * parameter entry, if it is not 1 everywhere; 0 where unknown."""
-    known = edges.origin >= 0
-    value = np.zeros(len(known))
-    value[known] = provenance.values().numpy()[edges.origin[known]]
-    if np.array_equal(edges.weight[known], value[known].astype(edges.weight.dtype)):
-        return {}
-    scale = np.ones(len(known))
-    np.divide(edges.weight, value, out=scale, where=value != 0)
-    # An entry of value 0 does not tell: the other inputs of the neuron were scaled alike.
-    given = known & (value != 0)
-    of_target = np.zeros(int(edges.dst.max(initial=-1)) + 1)
-    of_target[edges.dst[given]] = scale[given]
-    open_ = known & (value == 0)
-    scale[open_] = of_target[edges.dst[open_]]
-    return {"scale": scale}
-
-
-def _record_entries(graph: CachedLayeredGraph, edges: MergedEdges, provenance: Provenance) -> None:
-    """Record how many edges each parameter entry has, and the weights of edges that no single entry stands behind.
-
-    Write-back compares with them.
-    """
-    single = edges.origin[edges.origin >= 0]
-    count = np.bincount(single, minlength=provenance.num_entries)
-    count += np.bincount(edges.several_origin, minlength=provenance.num_entries)
-    graph.graph["entry_edges"] = count.astype(np.int32)
-    graph.graph["fixed_weights"] = edges.weight[edges.origin == NO_ORIGIN]
-    graph.graph["merged_weights"] = edges.weight[edges.origin == SEVERAL_ORIGINS]
 
 
 def _set_columns(graph: CachedLayeredGraph, traced: TracedGraph, dtype: Any) -> None:
@@ -166,9 +139,28 @@ def program_graph(call: ProgramCall, provenance: Provenance) -> CachedLayeredGra
     graph.set_node_column("module", np.where(topology.is_input, "", np.array([call.module])))
     graph.graph["inputs"] = topology.inputs.tolist()
     graph.graph["outputs"] = topology.outputs.tolist()
-    none = np.zeros(0, dtype=np.int64)
-    edges = MergedEdges(topology.src, topology.dst, call.weight, call.origin, none, none)
-    _record_entries(graph, edges, provenance)
+    edges = MergedEdges.single(topology.src, topology.dst, call.weight, call.origin)
+    record_entries(graph, edges, provenance)
+    at = np.flatnonzero(call.bias_origin >= 0)
+    shares = Shares(at, call.bias_origin[at], np.ones(len(at)))
+    record_nodes(graph, call.bias, shares, graph.node_column("module"), provenance.values().numpy())
+    return graph
+
+
+def cell_graph(call: CellCall) -> CachedLayeredGraph:
+    """Return the graph that a model of cells was made from, with its labels and its weights of now."""
+    facts, layer = call.engine.facts, call.engine.layer
+    src, dst = layer.edge_set.pairs()
+    graph = labelled_graph(
+        src, dst, facts.num_nodes, facts.table.names, weight=layer.edges.values().cpu().numpy(),
+        count=np.full(len(src), int(np.prod(layer.kernel_shape))),
+    )  # fmt: skip
+    names = np.array([activation(int(code)).name for code in facts.activation])
+    graph.set_node_column("role", facts.table.columns.array("role", ""))
+    graph.set_node_column("stage", facts.stage)
+    graph.set_node_column("activation", np.where(facts.is_input, "identity", names))
+    graph.set_node_column("module", np.where(facts.is_input, "", np.array([call.module])))
+    graph.graph["inputs"], graph.graph["outputs"] = facts.inputs.tolist(), facts.outputs.tolist()
     return graph
 
 

@@ -16,8 +16,9 @@ from deepgraph.transform.operands import Block, Term, flat, owners, sample_shape
 from deepgraph.transform.provenance import CONSTANT, OTHER_SAMPLE
 from deepgraph.transform.rules import Call
 from deepgraph.transform.support import FIXED
+from deepgraph.transform.traced import Array
 
-__all__ = ["depend_on", "fully_connected", "multiply", "product", "spread", "unit"]
+__all__ = ["depend_on", "fully_connected", "product", "spread", "unit"]
 
 _EDGES_AT_ONCE = 4_000_000
 """Edges made in one piece: bounds the memory for what is only needed in between."""
@@ -29,6 +30,7 @@ def unit(
     shape: Sequence[int],
     *,
     bias: Tensor | float = 0.0,
+    entries: Tensor | None = None,
     activation: str = "identity",
     reduce: str = "sum",
     kind: Literal["unit", "pool"] = "unit",
@@ -45,6 +47,8 @@ def unit(
         Shape of the result.
     bias : torch.Tensor or float
         Constant summand, broadcastable to `shape`.
+    entries : torch.Tensor, optional
+        What the bias holds the parameter entries of, broadcastable to `shape`; default: the bias itself.
     activation, reduce : str
         Of the new nodes.
     kind : {"unit", "pool"}
@@ -52,25 +56,33 @@ def unit(
     """
     shape = tuple(shape)
     if call.tracer.settings.order == 1:
-        return channels.unit(call, terms, shape, activation=activation, reduce=reduce, kind=kind)
+        return channels.unit(call, terms, shape, bias=bias, activation=activation, reduce=reduce, kind=kind)
     ids = [(call.ids(term.value) if term.ids is None else term.ids).expand(shape).reshape(-1) for term in terms]
     own, result = owners(call, torch.stack(ids, dim=1) if ids else torch.full((size(shape), 1), CONSTANT))
     where = own.nonzero().squeeze(1)
+    factors = [flat(term.factor, shape, where) for term in terms]
+    read = [(column[where] >= 0) & (factor != 0) for column, factor in zip(ids, factors, strict=True)]
+    # What a factor of 0 takes out, such as a mask, is a constant.
+    kept = torch.stack(read).any(0) if read else torch.zeros(0, dtype=torch.bool)
+    where = where[kept]
     total = flat(bias, shape, where)
     pieces = []
-    for term, entries in zip(terms, ids, strict=True):
-        source, factor = entries[where], flat(term.factor, shape, where)
+    for term, column, factor, linked in zip(terms, ids, factors, read, strict=True):
+        source, factor, linked = column[where], factor[kept], linked[kept]
         fixed = source < 0
         if bool(fixed.any()):
-            value = flat(term.value, shape, where)
-            total = total + torch.where(fixed, factor * value, 0.0)
-        linked = ((source >= 0) & (factor != 0)).nonzero().squeeze(1)
-        pieces.append((source[linked], linked, factor[linked]))
+            total = total + torch.where(fixed, factor * flat(term.value, shape, where), 0.0)
+        at = linked.nonzero().squeeze(1)
+        pieces.append((source[at], at, factor[at]))
+    named = bias if entries is None else entries
+    call.tracer.provenance.use(*(term.factor for term in terms))
+    call.tracer.provenance.use(*(term.value for term in terms if not call.tracked(term.value)))
     collector = call.tracer.collector
     start = collector.add_nodes(
         len(where),
         kind,
         bias=total.numpy(),
+        entries=_entries(call, named, lambda found: found.expand(shape).reshape(-1)[where]),
         activation=activation,
         reduce=reduce,
         module=call.tracer.module,
@@ -120,6 +132,7 @@ def product(
         count,
         kind,
         bias=arrange(constant)[mine].numpy(),
+        entries=_entries(call, bias, lambda found: arrange(found.expand(rows, columns).contiguous())[mine]),
         module=call.tracer.module,
         operation=call.name,
         shape=sample_shape(call, tuple(mine.shape)),
@@ -134,6 +147,22 @@ def product(
         _connect(call, block, owner, ids[:, first : first + width])
         first += width
     return arrange(ids)
+
+
+def _entries(call: Call, bias: Tensor | float | None, layout: Callable[[Tensor], Tensor]) -> Array | None:
+    """Return the parameter entries of a bias, laid out like its values (n,); None if it has none."""
+    provenance = call.tracer.provenance
+    if not isinstance(bias, Tensor) or not provenance.has_origin(bias):
+        return None
+    origins = provenance.origins(bias)
+    if not torch.equal(
+        provenance.values()[origins.clamp(min=0)][origins >= 0], bias.detach().cpu().double()[origins >= 0]
+    ):
+        # Scaled or shifted on its way: the entry is in it, but is not it.
+        provenance.use(bias)
+        return None
+    found: Array = layout(origins).numpy()
+    return found
 
 
 def _with_constants(call: Call, block: Block, own: Tensor) -> Block:
@@ -246,7 +275,7 @@ def depend_on(
     return result
 
 
-def spread(call: Call, rows: Tensor) -> Tensor:
+def spread(call: Call, rows: Tensor, masked: Tensor | None = None) -> Tensor:
     """Return ids of new nodes, one per element of the rows, that depend on all elements of their row, int64, (R, K).
 
     Parameters
@@ -255,31 +284,17 @@ def spread(call: Call, rows: Tensor) -> Tensor:
         The operation that is traced, such as a softmax.
     rows : torch.Tensor, shape (R, K), int64
         Ids of what is normalised together.
+    masked : torch.Tensor, shape (R, K), bool, optional
+        Elements that are left out: they are constants, and nothing depends on them.
     """
     if call.tracer.settings.order == 1:
         return channels.spread(call, rows)
     count = rows.shape[1]
-    return depend_on(call, rows[:, None, :].expand(-1, count, -1).reshape(-1, count)).view(rows.shape)
-
-
-def multiply(call: Call, left: Tensor, right: Tensor) -> Tensor:
-    """Return ids of new nodes for products of matrices of activations, int64, (B, R, M).
-
-    Parameters
-    ----------
-    call : Call
-        The operation that is traced.
-    left, right : torch.Tensor, shape (B, R, K) and (B, K, M), int64
-        Ids of the factors.
-    """
-    if call.tracer.settings.order == 1:
-        return channels.multiply(call, left, right)
-    (rows, inner), columns = left.shape[1:], right.shape[2]
-    made = []
-    for first, second in zip(left, right, strict=True):
-        factors = first[:, None, :].expand(rows, columns, inner), second.t()[None].expand(rows, columns, inner)
-        made.append(depend_on(call, torch.cat(factors, dim=2).view(rows * columns, -1)).view(rows, columns))
-    return torch.stack(made)
+    read = rows if masked is None else rows.masked_fill(masked, CONSTANT)
+    all_of = read[:, None, :].expand(-1, count, -1)
+    if masked is not None:
+        all_of = all_of.masked_fill(masked[:, :, None], CONSTANT)
+    return depend_on(call, all_of.reshape(-1, count)).view(rows.shape)
 
 
 def fully_connected(call: Call, outputs: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -12,7 +12,7 @@ from deepgraph.transform.provenance import CONSTANT, DERIVED, OTHER_SAMPLE
 from deepgraph.transform.rules import Call
 from deepgraph.transform.support import Matrix
 
-__all__ = ["Block", "Term", "flat", "owners", "sample_shape", "short_name", "size"]
+__all__ = ["Block", "Term", "flat", "owners", "row_codes", "sample_shape", "short_name", "size"]
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,28 @@ class Block:
 
 def owners(call: Call, ids: Tensor) -> tuple[Tensor, Tensor]:
     """Return which rows of ids (R, K) belong to the sample, shape (R,) bool, and the codes of the other rows, (R,)."""
-    own, other = (ids >= 0).any(1), (ids == OTHER_SAMPLE).any(1)
-    if bool((own & other).any()):
+    return (ids >= 0).any(1), row_codes(call, (ids,))
+
+
+def row_codes(call: Call, parts: tuple[Tensor, ...]) -> Tensor:
+    """Return what is read from rows without nodes: the code of another sample, of a choice by value, or of constants.
+
+    Parameters
+    ----------
+    call : Call
+        The operation; it is an error if it mixes samples.
+    parts : tuple of torch.Tensor, each (..., K), int64
+        Ids of the elements of the rows; a row is made of all parts, broadcast against each other.
+    """
+    own, other, derived = (
+        sum(found.any(-1) for found in tests)
+        for tests in zip(*((ids >= 0, ids == OTHER_SAMPLE, ids == DERIVED) for ids in parts), strict=True)
+    )
+    if bool((own * other).any()):
         raise call.tracer.mixes(call)
-    derived = (ids == DERIVED).any(1)
-    if bool((derived & own).any()):
+    if bool((derived * own).any()):
         call.tracer.input_dependent = True
-    code = torch.where(other, OTHER_SAMPLE, torch.where(derived, DERIVED, CONSTANT))
-    return own, code
+    return torch.where(other > 0, OTHER_SAMPLE, torch.where(derived > 0, DERIVED, CONSTANT))
 
 
 def flat(value: Tensor | float, shape: tuple[int, ...], where: Tensor) -> Tensor:

@@ -120,6 +120,8 @@ class Provenance:
         self._pending: dict[int, list[tuple[int, Tensor]]] = {}
         self._masks = {storage_key(mask) for name, mask in buffers.items() if _declares(name, mask)}
         self._values = list(parameters.values())
+        self._flat: Tensor | None = None
+        self._used: list[Tensor] = []
         total = 0
         for name, parameter in parameters.items():
             self.names.append(name)
@@ -131,7 +133,20 @@ class Provenance:
 
     def values(self) -> Tensor:
         """Return the entries of all parameters, one after the other, shape (num_entries,), float64."""
-        return flat_values(self._values)
+        if self._flat is None:
+            self._flat = flat_values(self._values)
+        return self._flat
+
+    def use(self, *operands: object) -> None:
+        """Note operands whose parameter entries go into the graph in a way that no edge and no bias keeps track of."""
+        for operand in operands:
+            if isinstance(operand, Tensor) and self.has_origin(operand):
+                self._used.append(self.origins(operand).unique())  # type: ignore[no-untyped-call]
+
+    def used(self) -> Tensor:
+        """Return the parameter entries that `use` was told of, counted over all parameters, int64."""
+        found: Tensor = torch.cat([torch.zeros(0, dtype=torch.int64), *self._used]).unique()  # type: ignore[no-untyped-call]
+        return found[found >= 0]
 
     def tracked(self, tensor: Tensor) -> bool:
         """Return whether any element of the tensor's storage depends on the input."""

@@ -14,7 +14,7 @@ from deepgraph.transform.operands import Term, owners, sample_shape
 from deepgraph.transform.rules import Call
 from deepgraph.transform.traced import Array
 
-__all__ = ["combine", "reduce_rows"]
+__all__ = ["combine", "products", "reduce_rows"]
 
 _NEUTRAL = {"max": -np.inf, "prod": 1.0}
 
@@ -69,6 +69,20 @@ def combine(call: Call, terms: Sequence[Term], shape: Sequence[int], reduce: Lit
     return _make(call, rows, values, factors, reduce, "unit", shape).view(shape)
 
 
+def products(call: Call, pairs: Tensor) -> Tensor:
+    """Return ids of the products of pairs of activations, int64 of shape (n,).
+
+    Parameters
+    ----------
+    call : Call
+        The operation that is traced.
+    pairs : torch.Tensor, shape (n, 2), int64
+        Ids of the factors.
+    """
+    ones = torch.ones((), dtype=torch.float64).expand(pairs.shape)
+    return _make(call, pairs, ones, ones, "prod", "unit", (len(pairs),))
+
+
 def _make(
     call: Call,
     rows: Tensor,
@@ -80,7 +94,7 @@ def _make(
 ) -> Tensor:
     own, result = owners(call, rows)
     where = own.nonzero().squeeze(1)
-    mine, factor = rows[where].numpy(), factors[where].double().numpy()
+    mine, factor = rows[where].numpy(), factors[where].double().cpu().numpy()
     linked = mine >= 0
     collector = call.tracer.collector
     constant = _constant(values[where].detach().cpu().double().numpy() * factor, linked, reduce)

@@ -40,6 +40,29 @@ def shifted(call: Call) -> None:
     _combine(call, call["self"], call["other"], support=False)
 
 
+@constant_rule("aten::addmm")
+def affine(call: Call) -> None:
+    """bias + a product of constants: of a product that is 0, such as that of a first state, the bias is left."""
+    provenance = call.tracer.provenance
+    _product(call, call["mat1"], call["mat2"])
+    if call["beta"] == 1 and not bool((call["mat1"] @ call["mat2"]).any()):
+        provenance.origin.write(call.result, provenance.origins(call["self"]).expand(call.result.shape))
+    else:
+        provenance.use(call["self"])
+
+
+@constant_rule("aten::mm", "aten::bmm")
+def matmul(call: Call) -> None:
+    """A product of constants: zeros take nothing of the other factor over."""
+    _product(call, call["self"], call["mat2"])
+
+
+def _product(call: Call, left: Tensor, right: Tensor) -> None:
+    for factor, other in ((left, right), (right, left)):
+        if factor.layout == torch.strided and bool(other.any()):
+            call.tracer.provenance.use(factor)
+
+
 @constant_rule("aten::masked_fill")
 def masked_fill(call: Call) -> None:
     """weight where the mask is off, else a value: with 0 the support is what is not filled."""
@@ -74,6 +97,8 @@ def _combine(call: Call, *operands: Any, support: bool = True) -> None:
     named = [x for x in tensors if provenance.has_origin(x)]
     if len(named) == 1:
         provenance.origin.write(call.result, provenance.origins(named[0]).expand(call.result.shape))
+    else:
+        provenance.use(*named)
     declared = [x for x in tensors if provenance.support.has(x)]
     if support and declared:
         _declare(call, [provenance.support.read(x) for x in declared])

@@ -18,7 +18,7 @@ from deepgraph.transform.operands import Term, owners
 from deepgraph.transform.provenance import CONSTANT
 from deepgraph.transform.rules import Call, rule
 from deepgraph.transform.support import DECLARED
-from deepgraph.transform.traced import Array
+from deepgraph.transform.traced import NO_ORIGIN, Array
 
 __all__ = ["ProgramCall"]
 
@@ -39,6 +39,8 @@ class ProgramCall:
         Parameter entries behind them.
     bias : np.ndarray, shape (N,), float64
         Biases by position, 0 for inputs.
+    bias_origin : np.ndarray, shape (N,), int64
+        Parameter entries behind them.
     module : str
         Path of the module that ran it.
     num_nodes : int
@@ -52,6 +54,7 @@ class ProgramCall:
     weight: Array
     origin: Array
     bias: Array
+    bias_origin: Array
     module: str
     num_nodes: int
 
@@ -64,18 +67,22 @@ def graph(call: Call) -> tuple[Tensor, None]:
     weight, origin = _edge_values(call, live, call["weights"])
     bias = np.zeros(topology.num_nodes)
     bias[~topology.is_input] = call["bias"].detach().double().cpu().numpy()
+    entries = np.full(topology.num_nodes, NO_ORIGIN, dtype=np.int64)
+    entries[~topology.is_input] = call.tracer.provenance.origins(call["bias"]).numpy()
     own, codes = owners(call, call.ids(x))
     fed = _fed(call, topology, x)
     mine, same = _different_rows(call, fed.numpy(), own.numpy())
-    ids = _number(call, topology, fed.numpy(), mine, codes.numpy(), _shifts(topology, x, fed, weight, bias))
+    ids = _number(call, topology, fed.numpy(), mine, codes.numpy(), _shifts(topology, x, fed, weight, bias), entries)
     _connect(call, topology, ids[mine], weight, origin)
     ids = ids[same]
     call.tracer.note_support(DECLARED)
+    if call.tracer.couplings is not None:
+        call.tracer.couplings.hold(ids)
     result = torch.from_numpy(ids[:, topology.outputs])
     tracer = call.tracer
     columns = call.ids(x), result, torch.from_numpy(ids)
     count = tracer.collector.num_nodes
-    tracer.programs.append(ProgramCall(topology, *columns, weight, origin, bias, tracer.module, count))
+    tracer.programs.append(ProgramCall(topology, *columns, weight, origin, bias, entries, tracer.module, count))
     return result, None
 
 
@@ -138,7 +145,7 @@ def _shifts(topology: Any, x: Tensor, fed: Tensor, weight: Array, bias: Array) -
     return total
 
 
-def _number(call: Call, topology: Any, ids: Array, own: Array, codes: Array, bias: Array) -> Array:
+def _number(call: Call, topology: Any, ids: Array, own: Array, codes: Array, bias: Array, entries: Array) -> Array:
     """Return ids by position (B, N) with numbers for the computed nodes of the sample's rows."""
     computed = np.flatnonzero(~topology.is_input)
     rows = np.flatnonzero(own)
@@ -156,6 +163,7 @@ def _number(call: Call, topology: Any, ids: Array, own: Array, codes: Array, bia
         len(rows) * len(computed),
         "neuron",
         bias=bias[np.ix_(rows, computed)],
+        entries=np.tile(entries[computed], len(rows)),
         activation=np.tile(codes_of[topology.activation[computed]], len(rows)),
         module=call.tracer.module,
         group=np.tile(first + place, len(rows)),

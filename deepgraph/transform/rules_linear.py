@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from deepgraph.transform.neurons import multiply, product, unit
+from deepgraph.transform.bilinear import multiply
+from deepgraph.transform.neurons import product, unit
 from deepgraph.transform.operands import Block, Term
 from deepgraph.transform.rules import Call, rule
 from deepgraph.transform.support import constant_matrix
@@ -77,17 +78,12 @@ def _second(call: Call, name: str) -> Tensor:
 def _matmul(call: Call, left: Tensor, right: Tensor, bias: Tensor | None = None, scale: float = 1.0) -> Tensor:
     """Return ids of scale * left (R, K) @ right (K, M) + bias, shape (R, M)."""
     if call.tracked(left) and call.tracked(right):
-        return _of_activations(call, left, right)
+        return multiply(call, left[None], right[None])[0]
     if call.tracked(left):
         block = Block(call.ids(left), left, constant_matrix(call, right, scale))
         return product(call, [block], bias, lambda entries: entries)
     block = Block(call.ids(right).t(), right.t(), constant_matrix(call, left.t(), scale))
     return product(call, [block], None if bias is None else bias.t(), lambda entries: entries.t())
-
-
-def _of_activations(call: Call, left: Tensor, right: Tensor) -> Tensor:
-    call.tracer.note_inexact(f"{call.name} multiplies activations with activations")
-    return multiply(call, call.ids(left)[None], call.ids(right)[None])[0]
 
 
 def _add(call: Call, bias: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
@@ -97,7 +93,7 @@ def _add(call: Call, bias: Tensor | None, left: Tensor, right: Tensor) -> Tensor
     if bias is None:
         return _matmul(call, left, right, None, alpha)
     if plain and not call.tracked(bias):
-        return _matmul(call, left, right, (bias * beta).expand(shape), alpha)
+        return _matmul(call, left, right, (bias if beta == 1 else bias * beta).expand(shape), alpha)
     made = Term(left @ right, alpha, _matmul(call, left, right))
     return unit(call, [made, Term(bias, beta)], shape)
 
@@ -114,7 +110,6 @@ def _batched(call: Call, left: Tensor, right: Tensor) -> Tensor:
         block = Block(ids, values, constant_matrix(call, left[0].t()))
         return product(call, [block], None, lambda entries: entries.view(batch, columns, rows).transpose(1, 2))
     if call.tracked(left) and call.tracked(right) and batch > 0:
-        call.tracer.note_inexact(f"{call.name} multiplies activations with activations")
-        return multiply(call, call.ids(left), call.ids(right))
+        return multiply(call, left, right)
     made = [_matmul(call, left[b], right[b]) for b in range(batch)]
     return torch.stack(made) if made else torch.full((0, rows, columns), -1)

@@ -316,9 +316,9 @@ def _sum(call: Call, a: Tensor, factor_a: float, b: Tensor | float, factor_b: fl
     shape = call.result.shape
     if isinstance(b, Tensor) and call.tracked(b):
         if not call.tracked(a):
-            return unit(call, [Term(b, factor_b)], shape, bias=a * factor_a)
+            return unit(call, [Term(b, factor_b)], shape, bias=a if factor_a == 1 else a * factor_a)
         return unit(call, [Term(a, factor_a), Term(b, factor_b)], shape)
-    return unit(call, [Term(a, factor_a)], shape, bias=b * factor_b)
+    return unit(call, [Term(a, factor_a)], shape, bias=b if factor_b == 1 else b * factor_b)
 
 
 def _nonlinear(call: Call, operands: Sequence[Tensor]) -> Tensor:

@@ -10,12 +10,15 @@ from torch import Tensor
 
 from deepgraph.transform.neurons import depend_on, product, spread, unit
 from deepgraph.transform.operands import Block, Term
-from deepgraph.transform.provenance import DERIVED, OPAQUE
+from deepgraph.transform.provenance import CONSTANT, DERIVED, OPAQUE
 from deepgraph.transform.reductions import reduce_rows
 from deepgraph.transform.rules import Call, rule, unsupported
 from deepgraph.transform.support import plain_matrix
 
 __all__: list[str] = []
+
+_FAR_BELOW = -1e4
+"""What masks add to a score, or put in its place, is -inf or at least so low."""
 
 
 def rows_along(entries: Tensor, dims: Sequence[int]) -> Tensor:
@@ -99,8 +102,21 @@ def reduced(call: Call) -> Tensor:
 
 @rule("aten::_softmax", "aten::_log_softmax", "aten::_safe_softmax")
 def softmax(call: Call) -> Tensor:
-    """Every element of a row depends on the whole row."""
-    return _spread(call, call.ids(call["self"]), [call["dim"]])
+    """Every element of a row depends on the whole row, but for what a mask takes out of it."""
+    return _spread(call, call.ids(call["self"]), [call["dim"]], _masked(call))
+
+
+def _masked(call: Call) -> Tensor | None:
+    """Return which operands of a softmax a mask takes out: far below zero by a constant, with a result of 0."""
+    x = call["self"].detach().cpu().double()
+    low = (call.result.detach().cpu() == 0) & (x <= _FAR_BELOW)
+    if call.tracer.settings.order == 1 or not bool(low.any()):
+        return None
+    ids = call.ids(call["self"])[low]
+    shift = torch.from_numpy(call.tracer.collector.biases(ids.clamp(min=0).numpy()))
+    masked = torch.zeros(x.shape, dtype=torch.bool)
+    masked[low] = (ids == CONSTANT) | ((ids >= 0) & (shift <= _FAR_BELOW))
+    return masked
 
 
 @rule("aten::native_layer_norm")
@@ -131,7 +147,7 @@ def _opaque(call: Call) -> list[Tensor]:
     return [torch.full(tensor.shape, OPAQUE) for tensor in call.result[1:]]
 
 
-def _spread(call: Call, ids: Tensor, dims: Sequence[int]) -> Tensor:
+def _spread(call: Call, ids: Tensor, dims: Sequence[int], masked: Tensor | None = None) -> Tensor:
     """Return ids of nodes, one per element, each reading all elements along `dims`; the function is not carried."""
     call.tracer.note_inexact(f"{call.name} divides activations by activations")
     if ids.ndim == 0:
@@ -139,7 +155,7 @@ def _spread(call: Call, ids: Tensor, dims: Sequence[int]) -> Tensor:
     dims = [dim % ids.ndim for dim in dims]
     others = [dim for dim in range(ids.ndim) if dim not in dims]
     ordered = ids.permute(*others, *dims)
-    made = spread(call, rows_along(ids, dims))
+    made = spread(call, rows_along(ids, dims), None if masked is None else rows_along(masked, dims))
     back = sorted(range(ids.ndim), key=lambda dim: (others + dims)[dim])
     return made.view(ordered.shape).permute(back)
 
@@ -166,7 +182,8 @@ def batch_norm(call: Call) -> Tensor | tuple[Tensor | None, ...]:
         shift = shift + call["bias"]
     channel = [1, -1] + [1] * (x.ndim - 2)
     scale, shift = (entries.view(channel) for entries in (scale, shift))
-    made = unit(call, [Term(x, scale)], x.shape, bias=shift)
+    entries = None if call.get("bias") is None else call["bias"].view(channel)
+    made = unit(call, [Term(x, scale)], x.shape, bias=shift, entries=entries)
     if isinstance(call.result, Tensor):
         return made
     return made, *[None] * (len(call.result) - 1)

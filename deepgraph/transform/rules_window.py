@@ -9,15 +9,17 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from deepgraph.kernels.operator import program
 from deepgraph.transform.neurons import product, unit
 from deepgraph.transform.operands import Block, Term
 from deepgraph.transform.provenance import CONSTANT, DERIVED
 from deepgraph.transform.reductions import reduce_rows
 from deepgraph.transform.rules import Call, rule, unsupported
-from deepgraph.transform.support import constant_matrix
+from deepgraph.transform.support import DECLARED, Matrix, constant_matrix
 
 __all__: list[str] = []
 
@@ -92,6 +94,31 @@ def convolution(call: Call) -> Tensor:
     return _grouped(call, ids, values, weight, bias, groups, outer=0)
 
 
+@rule("deepgraph::convolution")
+def sparse_convolution(call: Call) -> tuple[Tensor, None]:
+    """x (B, C, H, W), edge values or a masked weight, bias (O,), handle: like a convolution, by the edges declared."""
+    x = call["x"]
+    owner: Any = program(call["handle"])
+    shape, kernel = owner.shape, owner.kernel
+    geometry = shape.kernel, shape.stride, shape.padding, shape.dilation
+    ids, values = (windows(entries, *geometry, fill) for entries, fill in ((call.ids(x), CONSTANT), (x.detach(), 0.0)))
+    src, dst = (torch.from_numpy(np.array(part, np.int64)) for part in (kernel.src, kernel.dst))
+    entry = torch.arange(len(src)) if call["weight"].dim() == 1 else dst * shape.num_sources + src
+    weight = call["weight"].detach().cpu().reshape(-1)[entry]
+    weight = weight if weight.dtype == torch.float64 else weight.float()
+    origin = call.tracer.provenance.origins(call["weight"]).reshape(-1)[entry].numpy()
+    outs = shape.out_channels // shape.groups
+    matrices = []
+    for group in range(shape.groups):
+        # Ordered by output, then input, as a neuron's inputs are read.
+        mine = torch.nonzero(dst // outs == group).squeeze(1)
+        mine = mine[torch.argsort(dst[mine], stable=True)]
+        row, column = src[mine], dst[mine] - group * outs
+        place = mine.numpy()
+        matrices.append(Matrix((shape.num_sources, outs), row, column, weight.numpy()[place], origin[place], DECLARED))
+    return _product_of_windows(call, ids, values, matrices, call["bias"], shape.groups), None
+
+
 def _each(value: int | Sequence[int], count: int) -> list[int]:
     return [value] * count if isinstance(value, int) else list(value) * (count if len(value) == 1 else 1)
 
@@ -119,12 +146,19 @@ def _grouped(
     call: Call, ids: Tensor, values: Tensor, weight: Tensor, bias: Tensor | None, groups: int, outer: int
 ) -> Tensor:
     """Return ids of the product of windows (N, C, *S', *kernel) with a weight whose dimension `outer` are outputs."""
-    rank = weight.ndim - 2
+    matrices = [constant_matrix(call, weight, layout=_group_layout(group, groups, outer)) for group in range(groups)]
+    return _product_of_windows(call, ids, values, matrices, bias, groups)
+
+
+def _product_of_windows(
+    call: Call, ids: Tensor, values: Tensor, matrices: Sequence[Matrix], bias: Tensor | None, groups: int
+) -> Tensor:
+    """Return ids of the product of windows (N, C, *S', *kernel) with a matrix (K, M) for each group of channels."""
+    rank = ids.ndim // 2 - 1
     samples, channels, *places = ids.shape[: 2 + rank]
     order = [0, *range(2, 2 + rank), 1, *range(2 + rank, 2 + 2 * rank)]
     blocks = []
-    for group in range(groups):
-        matrix = constant_matrix(call, weight, layout=_group_layout(group, groups, outer))
+    for group, matrix in enumerate(matrices):
         mine = slice(group * (channels // groups), (group + 1) * (channels // groups))
         rows, value = (entries[:, mine].permute(order).reshape(-1, matrix.shape[0]) for entries in (ids, values))
         blocks.append(Block(rows, value, matrix))

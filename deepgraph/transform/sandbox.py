@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 
 from deepgraph.transform.provenance import storage_key
 
-__all__ = ["Guard", "Sandbox", "module_stack"]
+__all__ = ["Guard", "Mode", "Sandbox", "module_stack"]
 
 
 class Sandbox:
@@ -90,7 +90,19 @@ class Sandbox:
             whole.copy_(copy)
 
 
-class Guard(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """A dispatch mode that does not load torch's compiler."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Otherwise torch imports its compiler, seconds long, to keep it out of a method that it never compiles.
+        return False
+
+
+class Guard(Mode):  # type: ignore[no-untyped-call]
     """Tells a sandbox of every write while it is active, for runs without a tracer.
 
     Parameters
@@ -100,13 +112,8 @@ class Guard(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """
 
     def __init__(self, sandbox: Sandbox) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._sandbox = sandbox
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        # Otherwise torch imports its compiler, seconds long, to keep it out of a method that it never compiles.
-        return False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deepgraph.errors import ArgumentError
+from deepgraph.errors import ArgumentError, UnsupportedOperationError
 from deepgraph.sparse.sparsify import weight_masks
 from deepgraph.transform.collect import Collector
+from deepgraph.transform.couplings import Couplings
 from deepgraph.transform.provenance import OTHER_SAMPLE, Provenance
 from deepgraph.transform.sample import Result, Sample, results_of, take_sample
 from deepgraph.transform.sandbox import Sandbox, module_stack
@@ -58,6 +60,7 @@ def run_trace(
     kwargs: Mapping[str, Any] | None,
     settings: Settings,
     max_edges: int | None,
+    couplings: Couplings | None = None,
 ) -> Trace:
     """Return the trace of one forward pass of the model on the first sample of its inputs.
 
@@ -71,6 +74,8 @@ def run_trace(
         What was asked for.
     max_edges : int or None
         Beyond this many edges only counts are kept; 0 counts from the start.
+    couplings : Couplings, optional
+        Order 1: told which channels can only go together.
 
     Raises
     ------
@@ -84,6 +89,11 @@ def run_trace(
     sample = take_sample(inputs, dict(kwargs or {}), settings.batch_dim)
     named = dict(model.named_parameters()) if isinstance(model, nn.Module) else {}
     buffers = dict(model.named_buffers()) if isinstance(model, nn.Module) else {}
+    if any(tensor.is_meta for tensor in (*named.values(), *sample.tensors)):
+        raise UnsupportedOperationError(
+            "expected a model and inputs with values, got tensors on the device meta: extract runs the model; call "
+            "model.to_empty(device='cpu') and load a state first"
+        )
     provenance = Provenance(named, buffers)
     if isinstance(model, nn.Module):
         for weight, mask in weight_masks(model):
@@ -91,9 +101,10 @@ def run_trace(
     collector = Collector(max_edges, _weight_dtype([*named.values(), *sample.tensors]), progress=True)
     try:
         with Sandbox(model) as sandbox, module_stack(model) as stack:
-            tracer = Tracer(provenance, collector, sandbox, stack, settings)
+            tracer = Tracer(provenance, collector, sandbox, stack, settings, couplings)
             first = _number_inputs(model, provenance, collector, sample, settings)
-            returned = _run(model, sample, tracer, settings)
+            with couplings.watching(provenance.ids.read) if couplings is not None else nullcontext():
+                returned = _run(model, sample, tracer, settings)
             results = results_of(returned, provenance.ids.read, settings.batch_dim)
             outputs = np.concatenate([_output_ids(collector, result, settings.order) for result in results])
     finally:

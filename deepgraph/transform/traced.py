@@ -5,7 +5,7 @@ Nothing here knows torch: the fusion passes work on these arrays and are tested 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ __all__ = [
     "NODE_COLUMNS",
     "NO_ORIGIN",
     "SEVERAL_ORIGINS",
+    "Shares",
     "TracedGraph",
     "only_partner",
     "reorder",
@@ -30,7 +31,18 @@ __all__ = [
 
 Array = npt.NDArray[Any]
 
-NODE_COLUMNS = ("kind", "bias", "activation", "reduce", "module", "approximate", "group", "result", "element")
+NODE_COLUMNS = (
+    "kind",
+    "bias",
+    "activation",
+    "reduce",
+    "module",
+    "approximate",
+    "group",
+    "result",
+    "element",
+    "applied",
+)
 
 KIND_INPUT = 0
 """An element of an input: passes x through."""
@@ -47,6 +59,41 @@ NO_ORIGIN = -1
 """Origin of an edge that no parameter entry stands behind."""
 SEVERAL_ORIGINS = -2
 """Origin of an edge that is the sum of several, which come from different parameter entries."""
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What parameter entries have in biases: bias of node = constant + sum of factor * entry.
+
+    Parameters
+    ----------
+    node, entry : np.ndarray, shape (S,), int64
+        Node ids, and parameter entries counted over all parameters.
+    factor : np.ndarray, shape (S,), float64
+        On the entry.
+    """
+
+    node: Array
+    entry: Array
+    factor: Array
+
+    @classmethod
+    def none(cls) -> Shares:
+        """Return no shares."""
+        return cls(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+
+    def moved(self, position: Array, keep: Array | None = None) -> Shares:
+        """Return the shares with other ids for the nodes.
+
+        Parameters
+        ----------
+        position : np.ndarray, shape (N,), int64
+            New id of each node.
+        keep : np.ndarray, shape (N,), bool, optional
+            The nodes whose shares stay.
+        """
+        mine = slice(None) if keep is None else keep[self.node]
+        return Shares(position[self.node[mine]], self.entry[mine], self.factor[mine])
 
 
 @dataclass(frozen=True)
@@ -76,6 +123,8 @@ class TracedGraph:
         Index into `results`: what made a node.
     element : np.ndarray, shape (N,), int64
         Which element of that result it is, flattened; at order 1 which channel.
+    applied : np.ndarray, shape (N,), int32
+        Index into `modules`: which one ran the activation.
     inputs, outputs : np.ndarray, shape (I,) and (O,), int64
         Node ids in column order; outputs may repeat.
     links : np.ndarray, shape (L, 3), int64
@@ -84,6 +133,8 @@ class TracedGraph:
         The names behind the indices; the first is "identity", "sum" and "".
     results : tuple of (str, tuple of int)
         Operations and the shapes of their results.
+    shares : Shares
+        The parameter entries in the biases.
     """
 
     src: Array
@@ -99,6 +150,7 @@ class TracedGraph:
     group: Array
     result: Array
     element: Array
+    applied: Array
     inputs: Array
     outputs: Array
     links: Array
@@ -106,6 +158,7 @@ class TracedGraph:
     reduces: tuple[str, ...] = ("sum",)
     modules: tuple[str, ...] = ("",)
     results: tuple[tuple[str, tuple[int, ...]], ...] = (("", ()),)
+    shares: Shares = field(default_factory=lambda: Shares.none())
 
     @property
     def num_nodes(self) -> int:
@@ -183,6 +236,7 @@ def reorder(traced: TracedGraph, position: Array) -> TracedGraph:
         inputs=position[traced.inputs],
         outputs=position[traced.outputs],
         **{name: getattr(traced, name)[order] for name in NODE_COLUMNS},
+        shares=traced.shares.moved(position),
     )
 
 

@@ -8,15 +8,15 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from deepgraph.errors import ShapeError, UnsupportedOperationError
 from deepgraph.transform.collect import Collector
+from deepgraph.transform.couplings import Couplings
 from deepgraph.transform.neurons import fully_connected
 from deepgraph.transform.provenance import CONSTANT, DERIVED, OPAQUE, OTHER_SAMPLE, Provenance, storage_key
 from deepgraph.transform.rules import Call, find_constant_rule, find_rule, unsupported
-from deepgraph.transform.sandbox import Sandbox
+from deepgraph.transform.sandbox import Mode, Sandbox
 
 __all__ = ["Settings", "Tracer", "is_view"]
 
@@ -49,7 +49,7 @@ class Settings:
     channel_dim: int | None = None
 
 
-class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Tracer(Mode):  # type: ignore[no-untyped-call]
     """Follows every operation while it is active and gives ids to what it computes.
 
     Parameters
@@ -64,6 +64,8 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         The module calls that are running, innermost last.
     settings : Settings
         What was asked for.
+    couplings : Couplings, optional
+        Told which channels can only go together.
     """
 
     def __init__(
@@ -73,15 +75,18 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         sandbox: Sandbox,
         stack: Sequence[tuple[str, nn.Module, int]],
         settings: Settings,
+        couplings: Couplings | None = None,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.provenance = provenance
         self.collector = collector
         self.settings = settings
+        self.couplings = couplings
         self.input_dependent = False
         self.inexact: dict[str, None] = {}
         self.supports: dict[str, None] = {}
         self.programs: list[Any] = []
+        self.cells: list[Any] = []
         self._sandbox = sandbox
         self._stack = stack
 
@@ -89,6 +94,11 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def module(self) -> str:
         """Path of the module whose forward is running, "" for the model itself."""
         return self._stack[-1][0] if self._stack else ""
+
+    @property
+    def running(self) -> nn.Module | None:
+        """The module whose forward is running, None outside of modules."""
+        return self._stack[-1][1] if self._stack else None
 
     def where(self) -> str:
         """Return the place for a message: the path and the class of the running module."""
@@ -104,11 +114,6 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def note_support(self, rule: str) -> None:
         """Record by which rule edges were chosen."""
         self.supports.setdefault(rule)
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        # Otherwise torch imports its compiler, seconds long, to keep it out of a method that it never compiles.
-        return False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -205,6 +210,8 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.provenance.support.write(tensor, torch.tensor(-1))
         if found is not None:
             found(call)
+        else:
+            self.provenance.use(*tree_leaves(call.arguments))
 
     def mixes(self, call: Call) -> UnsupportedOperationError:
         """Return the error for an operation whose result depends on more than one sample."""

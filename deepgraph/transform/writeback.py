@@ -15,6 +15,7 @@ from deepgraph.sparse import edge_values
 from deepgraph.transform.masks import Place, check_place, mask_entries, places_of
 from deepgraph.transform.provenance import flat_values
 from deepgraph.transform.traced import Array
+from deepgraph.transform.writeback_nodes import Nodes
 
 __all__ = ["apply_edits"]
 
@@ -27,17 +28,18 @@ _ROUNDING = 1e-6
 def apply_edits(model: nn.Module, graph: CachedLayeredGraph) -> nn.Module:
     """Return the model, changed in place so that it computes with the edges and weights of its edited graph.
 
-    A parameter entry all of whose edges were removed becomes zero and is masked: training keeps it zero. A weight that
-    was changed is written into its entry. Edge sets of our own modules are edited instead of masked. Tied weights are
-    one parameter, so that all of their edges have to agree. All is checked first: either everything is written, or
-    nothing.
+    A parameter entry all of whose edges were removed becomes zero and is masked: training keeps it zero. A weight or a
+    bias that was changed is written into its entry; behind a batch norm a bias is that of the norm if the layer has
+    none. A changed activation replaces the activation module that applies it. Edge sets of our own modules are edited
+    instead of masked. Tied weights are one parameter, so that all of their edges have to agree, and so do the biases of
+    all positions of a channel. All is checked first: either everything is written, or nothing.
 
     Parameters
     ----------
     model : nn.Module
         The model that `extract` was called on, or a copy; it may have been written back to before.
     graph : CachedLayeredGraph
-        Its graph of order 0, with edges removed and weights changed. Biases and activations are not written.
+        Its graph of order 0, with edges removed, and weights, biases and activations changed.
 
     Raises
     ------
@@ -46,7 +48,8 @@ def apply_edits(model: nn.Module, graph: CachedLayeredGraph) -> nn.Module:
     EditRefusedError
         If the model cannot express an edit: one copy of a weight that several edges share (a convolution, a tied
         weight) was removed or changed alone, an edge was added, an edge without a parameter entry was removed or
-        changed, or a sum of several entries was changed; the message names it. Nothing was changed then.
+        changed, a sum of several entries was changed, some of the biases that share an entry were changed alone, an
+        activation is none of a module of its own, or a node was added; the message names it. Nothing was changed then.
 
     Examples
     --------
@@ -62,7 +65,14 @@ def apply_edits(model: nn.Module, graph: CachedLayeredGraph) -> nn.Module:
     edges = _Edges.of(graph, parameters)
     edges.check_counts()
     removed = np.flatnonzero((edges.before > 0) & (edges.now == 0))
-    changed, values = edges.changes(flat_values(parameters).numpy())
+    value = flat_values(parameters).numpy()
+    changed, values = edges.changes(value)
+    edges.check_used(np.concatenate([changed, removed]))
+    value[changed], value[removed] = values, 0
+    nodes = Nodes(graph, edges.name)
+    shifted, biases = nodes.biases(value, np.concatenate([changed, removed, graph.graph["used_entries"]]))
+    activations = nodes.activations(model)
+    changed, values = np.concatenate([changed, shifted]), np.concatenate([values, biases])
     touched = [
         _Part.of(model, parameter, removed - start, changed - start, values)
         for parameter, start in zip(parameters, edges.starts.tolist(), strict=True)
@@ -70,6 +80,9 @@ def apply_edits(model: nn.Module, graph: CachedLayeredGraph) -> nn.Module:
     _refuse_pending(touched)
     for part in touched:
         part.write()
+    for path, module in activations.items():
+        owner, _, name = path.rpartition(".")
+        setattr(model.get_submodule(owner), name, module)
     return model
 
 
@@ -212,6 +225,15 @@ class _Edges:
         np.minimum.at(first, origin[differs], np.flatnonzero(differs))
         return entries, wanted[first[entries]]
 
+    def check_used(self, entries: Array) -> None:
+        """Raise if entries are about to change that also act in a way that the graph does not show."""
+        used = np.intersect1d(entries, self.graph.graph["used_entries"])
+        if len(used):
+            raise EditRefusedError(
+                f"expected {self.name(int(used[0]))} to keep its value, got another there and at {len(used) - 1:,} "
+                "more: the model also computes with it where it meets no activation, which is a constant of the graph"
+            )
+
     def _check_sums(self, entries: Array) -> None:
         shared = np.intersect1d(entries, self.merged)
         if len(shared):
@@ -262,7 +284,7 @@ class _Part:
         self.put(self.parameter.data)
         if self.edges is not None and len(self.removed):
             src, dst = self.edges.edge_set.pairs()
-            gone = np.isin(self.edges.index().numpy(), self.removed)
+            gone = np.isin(self.edges.index().cpu().numpy(), self.removed)
             self.edges.edge_set.edit(drop=(src[gone], dst[gone]), reason="apply_edits")
             return
         for place in self.places if len(self.removed) else ():

@@ -97,8 +97,12 @@ def test_refusals_of_centralities(monkeypatch):
     with pytest.raises(ArgumentError, match="tolerance must be above 0"):
         pagerank(graph, tolerance=0)
     monkeypatch.setattr(centrality, "_WORK_LIMIT", 10)
-    with pytest.raises(TooLargeError, match="expected searches of at most"):
+    with pytest.raises(TooLargeError, match=r"walk at most 1e\+01 edges, got 70 sources .*; take fewer sources"):
         betweenness(graph)
+    monkeypatch.undo()
+    monkeypatch.setattr(centrality, "_DEEPEST", 20)
+    with pytest.raises(TooLargeError, match="shortest paths of fewer than 20 edges, got a graph of 90 nodes"):
+        betweenness(GRAPHS["deep"])
     empty = EdgeArrays.from_arrays([], [], 0)
     assert (len(betweenness(empty).values), len(closeness(empty).values), len(pagerank(empty))) == (0, 0, 0)
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import importlib.metadata
 import json
 import math
 import sys
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import networkx as nx
 import numpy as np
 import pytest
 
+import deepgraph as dg
 from deepgraph import analysis
-from deepgraph.analysis import MEASURES, PAIR_MEASURES, STAGE_MEASURES, Measure, analyse
+from deepgraph.analysis import MEASURES, PAIR_MEASURES, STAGE_MEASURES, Measure, analyse, catalogue_structure
 from deepgraph.errors import ArgumentError, CycleError, DtypeError, MissingDependencyError
 from deepgraph.graph import CachedLayeredGraph
 
@@ -199,7 +201,7 @@ def test_own_measures_join_a_report(graph):
     report = analyse(graph, nulls=2, seed=0, measures=["edges", mine], progress=False)
     assert report["twice"].value == 2 * report["edges"].value
     assert report["twice"].nulls["er"].fixed
-    assert report.describe("twice") == "twice [edges]: Twice the edges."
+    assert report.describe("twice") == "twice [edges]: Twice the edges. Time O(E)."
 
 
 def test_lookup_lists_near_names(graph, against_nulls):
@@ -311,6 +313,60 @@ def test_modularity_names_what_is_too_large(monkeypatch, graph):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingDependencyError, match="needs networkit, which is not installed"):
         analysis.modularity(graph, library="networkit")
+
+
+class FakeNetworkit(ModuleType):
+    """Stands for networkit: one community, and a note of what it was asked."""
+
+    def __init__(self):
+        super().__init__("networkit")
+        self.__spec__ = importlib.machinery.ModuleSpec("networkit", None)
+        self.threads, self.seen = 4, []
+        self.community = SimpleNamespace(ParallelLeiden=self.search, Modularity=lambda: self)
+
+    def search(self, graph, randomize):
+        self.seen.append((graph, self.threads, randomize))
+        return SimpleNamespace(run=lambda: None, getPartition=lambda: "partition")
+
+    def getMaxNumberOfThreads(self):  # noqa: N802
+        return self.threads
+
+    def setNumberOfThreads(self, threads):  # noqa: N802
+        self.threads = threads
+
+    def setSeed(self, seed, per_thread):  # noqa: N802
+        self.seed = seed
+
+    def GraphFromCoo(self, coo, n, weighted):  # noqa: N802
+        values, (src, dst) = coo
+        return n, dict(zip(zip(src.tolist(), dst.tolist(), strict=True), values.tolist(), strict=True))
+
+    def getQuality(self, partition, graph):  # noqa: N802
+        return 0.25
+
+
+def test_networkit_serves_where_it_is_installed_and_the_graph_is_large(monkeypatch, graph):
+    fake = FakeNetworkit()
+    monkeypatch.setitem(sys.modules, "networkit", fake)
+    small = analyse(graph, measures=["modularity"], seed=0, progress=False)["modularity"]
+    assert (small.note, fake.seen) == ("", [])
+    monkeypatch.setattr(catalogue_structure, "LOUVAIN_LIMIT", 10)
+    large = analyse(graph, measures=["modularity"], seed=0, progress=False)["modularity"]
+    assert (large.value, large.note) == (0.25, "found by networkit")
+    [((nodes, edges), threads, randomize)] = fake.seen
+    thin, _ = analysis.without_dense_pairs(graph)
+    assert (nodes, threads, randomize, fake.threads) == (len(graph), 1, True, 4)
+    assert edges == dict.fromkeys(zip(thin.src.tolist(), thin.dst.tolist(), strict=True), 1.0)
+    assert analysis.modularity(graph, weight="abs", library="networkit") == 0.25
+    assert max(fake.seen[-1][0][1].values()) == pytest.approx(np.abs(thin.weight).max())
+
+
+def test_the_real_networkit_agrees():
+    pytest.importorskip("networkit")
+    graph = dg.priors.watts_strogatz(1000, 8, 0.1, seed=0)
+    theirs = analysis.modularity(graph, seed=0, library="networkit")
+    assert theirs == analysis.modularity(graph, seed=0, library="networkit")
+    assert theirs == pytest.approx(analysis.modularity(graph, seed=0), abs=0.02)
 
 
 def test_products_name_what_is_too_large(monkeypatch, graph):

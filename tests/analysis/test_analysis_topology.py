@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import networkx as nx
 import numpy as np
@@ -139,6 +143,46 @@ def test_an_interrupted_test_goes_on(graph, tmp_path, monkeypatch):
     path.write_text("{}")
     with pytest.raises(FileFormatError, match="expected the scores of does_topology_matter"):
         does_topology_matter(graph, trainings.counted, path=path, **options)
+
+
+KILLED = """
+import sys
+import deepgraph as dg, trainings
+if __name__ == "__main__":
+    graph = dg.priors.random_layered([8, 10, 6, 3], 0.3, seed=0)
+    dg.does_topology_matter(graph, trainings.slow_score, seeds=5, workers=2, path=sys.argv[1])
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_test_leaves_no_process_and_goes_on(tmp_path, monkeypatch):
+    calls, path, script = tmp_path / "calls", tmp_path / "scores.json", tmp_path / "killed.py"
+    calls.mkdir()
+    script.write_text(KILLED)
+    monkeypatch.setenv("COUNTED_CALLS", str(calls))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(trainings.__file__).parent), *sys.path]))
+    process = subprocess.Popen([sys.executable, str(script), str(path)], stderr=subprocess.DEVNULL)
+    while not path.exists() or len(json.loads(path.read_text())["scores"]) < 4:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    workers = {int(file.name.split("-")[0]) for file in calls.iterdir()}
+    assert len(workers) == 2
+    left = workers
+    for _ in range(3000):
+        left = {worker for worker in left if Path(f"/proc/{worker}").exists()}
+        if not left:
+            break
+        time.sleep(0.02)
+    assert not left
+    done = len(json.loads(path.read_text())["scores"])
+    assert 4 <= done < 20
+    before = len(list(calls.iterdir()))
+    graph = dg.priors.random_layered([8, 10, 6, 3], 0.3, seed=0)
+    resumed = does_topology_matter(graph, trainings.slow_score, seeds=5, workers=0, path=path, progress=False)
+    assert len(list(calls.iterdir())) - before == 20 - done
+    assert resumed == does_topology_matter(graph, trainings.slow_score, seeds=5, workers=0, progress=False)
 
 
 def test_lost_scores_are_left_out_and_said(graph, tmp_path):

@@ -124,8 +124,8 @@ def test_train_and_test_must_go_together() -> None:
 
 def test_names_come_on_first_use() -> None:
     assert set(dataset.__all__) <= set(dir(dataset))
-    with pytest.raises(AttributeError, match="no attribute 'cifar'; it has FuncDataset, Images"):
-        dataset.cifar  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'svhn'; it has FuncDataset, Images"):
+        dataset.svhn  # noqa: B018
     program = "import sys, deepgraph.dataset as d\nd.fashion_mnist_sample()\nsys.exit('torch' in sys.modules)"
     root = str(PACKAGE.parent.parent)
     assert subprocess.run([sys.executable, "-c", program], cwd=root, env=os.environ, check=False).returncode == 0

@@ -155,7 +155,7 @@ def test_the_benchmark_says_where_sparse_loses() -> None:
         seconds = {"dense": np.ones(3), "dense again": np.ones(3), "csr 0.2": np.full(3, sparse)}
         return Densities(Timings(seconds), (0.2,), ("csr",), (4, 3, 2), 8, 1)
 
-    assert measured(2.0).verdict() == "no faster than dense PyTorch: csr at 20 %"
+    assert measured(2.0).verdict() == "no faster than dense PyTorch, sparse LOSES: csr at 20 %"
     assert measured(0.5).verdict() == "sparse is faster than dense PyTorch at every density measured here"
     assert "0.50" in str(measured(2.0))
 

@@ -33,8 +33,8 @@ class Parameter:
     def write(self, rows: Any, values: Any) -> None:
         self.values[rows] = values
 
-    def follow(self, edit: EdgeEdit, gather: Any, grown: Any) -> None:
-        fresh = np.zeros(edit.num_after, np.float32)
+    def follow(self, edit: EdgeEdit, moves: Any, grown: Any) -> None:
+        gather, fresh = moves.gather(), np.zeros(edit.num_after, np.float32)
         fresh[gather >= 0] = self.values[gather[gather >= 0]]
         fresh[edit.grown_rows] = grown
         self.values = fresh

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 import warnings
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 from strategies import dags, node_labels, special_dags
 
+import deepgraph as dg
 from deepgraph.errors import (
     ArgumentError,
     DtypeError,
@@ -295,10 +297,20 @@ def test_wrong_cells_are_refused(tmp_path: Path) -> None:
             CachedLayeredGraph.load(path)
 
 
-def test_one_long_string_cannot_blow_up_a_column(tmp_path: Path) -> None:
+def test_one_long_string_takes_no_column(tmp_path: Path) -> None:
     g = CachedLayeredGraph.from_arrays(np.arange(2000), np.arange(2000) + 1, s=["a"] * 2000)
     g.save(tmp_path / "g.json")
     rewritten(tmp_path / "g.json", '"source":7,"target":8,"s":"a"', f'"source":7,"target":8,"s":"{"a" * 2**20}"')
+    again = CachedLayeredGraph.load(tmp_path / "g.json")
+    assert (len(again[7][8]["s"]), again[8][9]["s"]) == (2**20, "a")
+    assert again.nbytes < 2**20
+
+
+def test_one_long_string_cannot_blow_up_an_array(tmp_path: Path) -> None:
+    g = CachedLayeredGraph.from_arrays([0], [1])
+    g.graph["words"] = np.array(["a"] * 2000)
+    g.save(tmp_path / "g.json")
+    rewritten(tmp_path / "g.json", '"values":["a"', f'"values":["{"a" * 2**20}"')
     with pytest.raises(FileFormatError, match="strings of like length"):
         CachedLayeredGraph.load(tmp_path / "g.json")
 
@@ -366,7 +378,7 @@ def test_an_edge_list_is_for_graphs_of_edges(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("deepgraph.graph.edge_lists._FREE_NODES", 10)
     with pytest.raises(TooLargeError, match="save in the default format"):
         CachedLayeredGraph.from_arrays([], [], 11).save(tmp_path / "g.txt")
-    monkeypatch.setattr("deepgraph.graph.safetensors_files.MAX_HEADER", 10)
+    monkeypatch.setattr("deepgraph.graph.container.MAX_HEADER", 10)
     with pytest.raises(TooLargeError, match="no arrays"):
         CachedLayeredGraph.from_arrays([], [], 11).save(tmp_path / "g.safetensors")
 
@@ -415,6 +427,43 @@ def test_what_is_no_adjacency_matrix_is_refused() -> None:
         CachedLayeredGraph.from_scipy(sparse.csr_array((2, 3)))
     with pytest.raises(EdgeError, match="each pair once"):
         CachedLayeredGraph.from_scipy(sparse.coo_array(([1, 1], ([0, 0], [1, 1])), shape=(2, 2)))
+
+
+@given(dags())
+def test_pyg_and_back(g: CachedLayeredGraph) -> None:
+    pytest.importorskip("torch")
+    g.set_node_column("stage", g.layer_array())
+    g.set_node_column("activation", np.array(["relu", ""])[np.arange(len(g)) % 2])
+    g.graph["outputs"] = g.output_positions()[::-1].copy()
+    again = CachedLayeredGraph.from_pyg(g.to_pyg(make=SimpleNamespace))
+    assert again.digest() == g.digest()
+    assert again.output_positions().tolist() == g.output_positions().tolist()
+    assert again.node_column("activation").tolist() == g.node_column("activation").tolist()
+    assert again.stage_array().tolist() == g.stage_array().tolist()
+
+
+def test_node_features_of_other_data() -> None:
+    edges = np.array([[0], [1]])
+    g = CachedLayeredGraph.from_pyg(SimpleNamespace(edge_index=edges, x=np.array([[1.0, 2.0], [3.0, 4.0]])))
+    assert g.node_column("x_1").tolist() == [2.0, 4.0]
+    with pytest.raises(ShapeError, match=r"x: expected shape \(N,\) or \(N, D\) with N = 2, got \(3, 1\)"):
+        CachedLayeredGraph.from_pyg(SimpleNamespace(edge_index=edges, x=np.ones((3, 1))))
+    with pytest.raises(ShapeError, match=r"stage: expected a value for each of 2 nodes, got shape \(1,\)"):
+        CachedLayeredGraph.from_pyg(SimpleNamespace(edge_index=edges, node_columns=["stage"], stage=np.ones(1)))
+
+
+def test_an_extracted_network_goes_through_pyg_and_computes_the_same() -> None:
+    torch = pytest.importorskip("torch")
+    make = SimpleNamespace
+    with suppress(ImportError):
+        make = importlib.import_module("torch_geometric.data").Data
+    model = dg.MaskedDeepDAN.from_graph(dg.priors.random_layered([4, 6, 3], 0.6, seed=0), seed=0)
+    x = torch.randn(5, 4)
+    graph = dg.extract(model, x[:1])
+    data = graph.to_pyg(make=make)
+    assert data.x.shape[0] == data.num_nodes == len(graph)
+    again = CachedLayeredGraph.from_pyg(data)
+    torch.testing.assert_close(dg.MaskedDeepDAN.from_graph(again)(x), model(x))
 
 
 def test_pyg_data_by_its_attributes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from strategies import dags
 
 import deepgraph as dg
-from deepgraph.errors import ArgumentError, EdgeError, EditRefusedError
+from deepgraph.errors import ArgumentError, EdgeError, EditRefusedError, FileFormatError
 from deepgraph.graph import CachedLayeredGraph, History
 
 
@@ -168,3 +168,59 @@ def test_models_follow_redo_and_replay(make: Any) -> None:
     g.edit(drop=(src[1:2], dst[1:2]))
     with pytest.raises(EditRefusedError, match="expected an undone edit to make again"):
         g.redo()
+
+
+# -- files ----------------------------------------------------------------------------------------------------
+
+
+def same_edits(a: History, b: History) -> None:
+    assert len(a) == len(b)
+    for one, other in zip(a, b, strict=True):
+        assert (one.step, one.reason, one.num_before) == (other.step, other.reason, other.num_before)
+        assert one.gather().tolist() == other.gather().tolist()
+        for part in ("dropped", "grown"):
+            assert [end.tolist() for end in getattr(one, part)] == [end.tolist() for end in getattr(other, part)]
+            mine, theirs = (getattr(edit, f"{part}_columns") for edit in (one, other))
+            assert {k: (v.dtype, v.tolist()) for k, v in mine.items()} == {
+                k: (v.dtype, v.tolist()) for k, v in theirs.items()
+            }
+
+
+@given(dags(min_nodes=3, max_nodes=9), st.integers(0, 2**32))
+def test_a_history_has_a_file_of_its_own(tmp_path_factory: Any, g: CachedLayeredGraph, seed: int) -> None:
+    folder = tmp_path_factory.mktemp("history")
+    start = g.copy()
+    edit_at_random(g, np.random.default_rng(seed), 4)
+    g.history.save(folder / "edits.dg")
+    again = History.load(folder / "edits.dg")
+    same_edits(g.history, again)
+    assert again.replay(start).digest() == g.digest()
+    if len(g.history):
+        g.save(folder / "g.json")
+        loaded = CachedLayeredGraph.load(folder / "g.json")
+        same_edits(loaded.history, g.history)
+        while len(g.history):
+            assert loaded.undo().num_grown == g.undo().num_grown
+            assert loaded.digest() == g.digest()
+
+
+def test_a_history_takes_some_bytes_an_edge(tmp_path: Any) -> None:
+    g, empty = CachedLayeredGraph.from_arrays([0], [200], 201), np.arange(1, 200)
+    for step in range(100):
+        g.edit(grow=(empty, empty + 1) if step % 2 == 0 else None, drop=None if step % 2 == 0 else (empty, empty + 1))
+    g.history.save(tmp_path / "edits.dg")
+    assert (tmp_path / "edits.dg").stat().st_size < 4 * 100 * len(empty) + 10_000
+
+
+def test_other_files_are_no_histories(tmp_path: Any, g: CachedLayeredGraph) -> None:
+    g.save(tmp_path / "g.dg")
+    with pytest.raises(FileFormatError, match=r"g\.dg: expected one history, got something else"):
+        History.load(tmp_path / "g.dg")
+    g.history.save(tmp_path / "h.dg")
+    assert len(dg.load(tmp_path / "h.dg")) == 0
+    with pytest.raises(FileFormatError, match=r"h\.dg: expected one graph, got something else"):
+        CachedLayeredGraph.load(tmp_path / "h.dg")
+    data = (tmp_path / "h.dg").read_bytes()
+    (tmp_path / "h.dg").write_bytes(data[:-20])
+    with pytest.raises(FileFormatError, match="got a bad one"):
+        History.load(tmp_path / "h.dg")

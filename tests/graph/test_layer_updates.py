@@ -23,9 +23,10 @@ def check(g: CachedLayeredGraph) -> None:
     expected = layer_index(indptr, dst, len(g))
     assert g.layer_array().tolist() == expected.tolist()
     assert not g.layer_array().flags.writeable
-    known = g._arrays().edges._critical  # type: ignore[attr-defined]
-    if known is not None and known[0] is g.layer_array():
-        assert known[1].tolist() == critical_counts(indptr, dst, expected).tolist()
+    kept = g._arrays().edges._kept  # type: ignore[attr-defined]
+    assert kept.layer is g.layer_array()
+    if kept.critical is not None:
+        assert kept.critical.tolist() == critical_counts(indptr, dst, expected).tolist()
 
 
 def pairs(edges: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -48,7 +49,7 @@ def test_layers_follow_any_sequence_of_edits(narrow: int, g: CachedLayeredGraph,
             before, layers = g.digest(), g.layer_array()
             after = {*edges} - {*drop} | {*grow}
             try:
-                expected = CachedLayeredGraph.from_arrays(*pairs(sorted(after)), n).layer_array()
+                expected = CachedLayeredGraph.from_arrays(*pairs(sorted(after)), len(g)).layer_array()
             except CycleError:
                 with pytest.raises(CycleError, match="a cycle of") as caught:
                     g.edit(pairs(drop), pairs(grow))
@@ -63,8 +64,12 @@ def test_layers_follow_any_sequence_of_edits(narrow: int, g: CachedLayeredGraph,
             if data.draw(st.booleans(), "undo") and len(g.history):
                 g.undo()
                 check(g)
+                if data.draw(st.booleans(), "redo"):
+                    g.redo()
+                    check(g)
             if data.draw(st.integers(0, 4), "networkx") == 0 and g.number_of_edges():
                 g.remove_edge(*next(iter(g.edges)))
+                g.add_edge(n, int(g.layer_array().argmax()))
                 check(g)
 
 
@@ -88,11 +93,20 @@ def test_what_moves_no_layer_runs_no_pass(monkeypatch: pytest.MonkeyPatch) -> No
     g = CachedLayeredGraph.from_arrays([0, 1, 2, 4, 5], [2, 2, 3, 5, 3], 6)
     g.edit(grow=([0], [3]))
     monkeypatch.setattr(lu, "layer_index", None)
-    monkeypatch.setattr("deepgraph.graph.edge_store.layer_index", None)
+    monkeypatch.setattr("deepgraph.graph.kept_layers.layer_index", None)
     layers = g.layer_array().tolist()
     # One predecessor of 2 and of 3 in the layer below is left each time, and the new edges go up.
     g.edit(drop=([0, 5], [2, 3]), grow=([0, 4], [5, 3]))
     assert g.layer_array().tolist() == layers
+    g.undo()
+    assert g.layer_array().tolist() == layers
+    g.redo()
+    g.add_edge(4, 2)
+    g.remove_edge(1, 2)
+    assert g.layer_array().tolist() == layers
+    g.add_node(6)
+    assert g.layer_array().tolist() == [*layers, 0]
+    assert g.copy().layer_array().tolist() == [*layers, 0]
     monkeypatch.undo()
     check(g)
 
@@ -101,3 +115,12 @@ def test_a_cycle_is_named_by_labels() -> None:
     g = CachedLayeredGraph([(f"n{k}", f"n{k + 1}") for k in range(40)])
     with pytest.raises(CycleError, match=r"a cycle of 3 edges: 'n\d+' -> 'n\d+' -> 'n\d+' -> 'n\d+';"):
         g.edit(grow=([40], [38]))
+
+
+def test_a_cycle_may_come_about_while_nodes_go() -> None:
+    g = CachedLayeredGraph([("a", "b"), ("b", "c")])
+    g.layer_array()
+    g.add_edge("c", "c")
+    g.remove_node("a")
+    with pytest.raises(CycleError, match="a cycle of 1 edges: 'c' -> 'c'"):
+        g.layer_array()

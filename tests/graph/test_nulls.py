@@ -25,16 +25,8 @@ from deepgraph.errors import (
     StructureError,
 )
 from deepgraph.graph import CachedLayeredGraph, nulls, swaps
-from deepgraph.graph.nulls import (
-    as_generator,
-    er_edges,
-    null_degree,
-    null_er,
-    permute_within_blocks,
-    sample_cells,
-    stage_blocks,
-    swap_edges,
-)
+from deepgraph.graph.nulls import er_edges, null_degree, null_er, permute_within_blocks, stage_blocks, swap_edges
+from deepgraph.graph.sampling import as_generator, sample_cells
 
 ENGINES = ["numba", "numpy"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 
-@pytest.fixture(params=["ffn", "graph", "dan"])
+@pytest.fixture(params=["ffn", "graph", "dan", "conv", "cells"])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from deepgraph.graph import CachedLayeredGraph
-from deepgraph.rewire import CHT, DEEPR, GMP, SET, SNFS, CHTs, Rewirer, RigL, SoftDEEPR, Static
-from deepgraph.sparse import MaskedDeepDAN, MaskedDeepFFN, edge_values
+from deepgraph.rewire import CHT, DEEPR, GMP, MEST, SET, SNFS, CHTs, GraNet, Rewirer, RigL, SoftDEEPR, Static
+from deepgraph.sparse import MaskedDeepDAN, MaskedDeepFFN, SparseConv2d, cells, edge_values
 
 INPUTS, OUTPUTS, BATCH = 6, 4, 16
 
@@ -26,6 +26,7 @@ OPTIMIZERS: dict[str, Callable[[nn.Module], torch.optim.Optimizer]] = {
 
 ALGORITHMS: dict[str, Any] = {
     "static": Static, "set": SET, "rigl": RigL, "snfs": SNFS, "gmp": GMP, "cht": CHT, "chts": CHTs,
+    "mest": MEST, "granet": GraNet,
 }  # fmt: skip
 
 
@@ -43,8 +44,22 @@ def layered_dag(
     return g
 
 
+class Convolved(SparseConv2d):
+    """A convolution of images (2, 3), averaged over the image: 6 inputs and 4 outputs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, 4) for (B, 6)."""
+        return torch.tanh(super().forward(x.view(-1, 1, 2, 3))).mean((2, 3))
+
+
 def make_model(kind: str, storage: str, seed: int = 0, dtype: torch.dtype = torch.float64) -> nn.Module:
-    """Return a model of 6 inputs and 4 outputs: an FFN, a DAG compiled as it is, or one with stem and head."""
+    """Return a model of 6 inputs and 4 outputs: an FFN, a DAG plain, with stem and head or of cells, a convolution."""
+    if kind == "cells":
+        return MaskedDeepDAN.from_graph(
+            layered_dag(seed), cell=cells.Linear(1), activation="tanh", seed=seed, dtype=dtype
+        )  # fmt: skip
+    if kind == "conv":
+        return Convolved(1, OUTPUTS, 3, 0.4, padding=1, storage=storage, seed=seed, dtype=dtype)
     if kind == "ffn":
         return MaskedDeepFFN(
             INPUTS, OUTPUTS, [7, 5], density=0.4, activation="tanh", storage=storage, seed=seed, dtype=dtype
@@ -61,7 +76,7 @@ def make_rewirer(name: str, model: nn.Module, optimizer: str = "sgd", seed: int 
     if name == "deepr":
         return DEEPR(model, lr=0.05, l1=0.05, temperature=1e-4, seed=seed, **options)
     options = {"every": 2, "until": 40, "drop_fraction": 0.3, "seed": seed, **options}
-    if name == "gmp":
+    if name in ("gmp", "granet"):
         options = {"density": 0.1, **{key: options[key] for key in options if key != "drop_fraction"}}
     return ALGORITHMS[name](model, OPTIMIZERS[optimizer](model), **options)
 

@@ -140,7 +140,7 @@ def test_budget_and_what_is_no_edge(algorithm: str, kind: str) -> None:
         assert sum(now) == sum(sizes) == rewirer.budget(step)
         assert algorithm == "snfs" or now == sizes
         assert off_edges(model, rewirer) == 0
-    assert algorithm == "static" or len(rewirer.log) > 3
+    assert algorithm == "static" or len(rewirer.log) > 2
 
 
 @pytest.mark.parametrize("name", ["gmp", "softdeepr"])
@@ -242,7 +242,7 @@ def test_a_sparsified_network_is_edited_like_ours(group: Any, average: int) -> N
 
 def test_one_scale_for_a_mixture_is_refused() -> None:
     model = make("mixture")
-    with pytest.raises(ArgumentError, match="group: expected 'set' or 'target' for a model that mixes modules"):
+    with pytest.raises(ArgumentError, match="group: expected 'set' or 'target' for a model that mixes linear layers"):
         RigL(model, OPTIMIZERS["sgd"](model), group="graph")
     SET(model, OPTIMIZERS["sgd"](model), group="graph")
 

@@ -12,7 +12,7 @@ from rewire_models import OPTIMIZERS, make_model, train
 from torch import nn
 
 from deepgraph.errors import ArgumentError, DtypeError, ShapeError
-from deepgraph.rewire import DEEPR, SET, Rewirer, RigL, SoftDEEPR, drop_share
+from deepgraph.rewire import DEEPR, MEST, SET, Rewirer, RigL, SoftDEEPR, drop_share
 from deepgraph.rewire.theta import ThetaDEEPR, ThetaSoftDEEPR
 
 
@@ -129,3 +129,9 @@ def test_scores_of_the_wrong_shape_or_not_finite() -> None:
 def test_a_schedule_outside_its_range() -> None:
     with pytest.raises(ArgumentError, match=r"expected the function to return a share in \[0, 1\], got 2\.0 at 5"):
         drop_share(5, lambda step: 2.0)
+
+
+def test_mest() -> None:
+    model = make_model("ffn", "csr")
+    with pytest.raises(ArgumentError, match=r"gradient_weight: expected a number >= 0, got -1\.0"):
+        MEST(model, OPTIMIZERS["sgd"](model), gradient_weight=-1.0)

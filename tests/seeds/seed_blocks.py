@@ -40,7 +40,7 @@ RENAMED: dict[str, list[tuple[str, str]]] = {
     "deepstruct": [("import deepstruct", "import deepgraph"), ("from deepstruct", "from deepgraph"),
                    ("deepstruct.", "deepgraph.")],
     "actuallysparse": [("from actuallysparse.converter import", "from deepgraph.converter import")],
-    "fastsparse": [("from fastsparse.core import *", "from deepgraph.compat.fastsparse import *")],
+    "fastsparse": [("from fastsparse.core import *", "from deepgraph.integrations.fastai import *")],
 }  # fmt: skip
 """(old, new) of import lines and of the package's name in front of a dot."""
 
@@ -71,7 +71,8 @@ PATCHES = [
     Patch("deeprewire-2", "convert_from_deep_rewireable(module: nn.Module)", "def declared(module: nn.Module): ...",
           "a declaration without `def` and body"),
     Patch("fastsparse-0", "from fastai.vision.all import *\n", "",
-          "fastai needs torchvision, whose wheel is a CUDA build; the test brings stand-ins of the names used"),
+          "fastai needs torchvision, whose wheel is a CUDA build; the test brings stand-ins of the names used, and "
+          "tests/integrations/test_fastai.py runs the callback in fastai's own Learner where it can be imported"),
     Patch("fastsparse-0", "path = untar_data(URLs.MNIST)\n", "", "a download; the bundled sample stands for it"),
     Patch("fastsparse-0", "ImageDataLoaders.from_folder(path, 'training', 'testing')", "sample_loader()",
           "the bundled sample instead of the download"),

@@ -12,6 +12,7 @@ import sys
 import textwrap
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from torch.nn import functional
 import deepgraph as dg
 from deepgraph.compat import deeprewire, fastsparse
 from deepgraph.dataset import fashion_mnist_sample
+from deepgraph.integrations import fastai
 from deepgraph.sparse import SparseLayer, prune_sparse_model, set_global_k
 
 ROOT = Path(__file__).parents[2]
@@ -171,34 +173,43 @@ def test_actuallysparse_installation() -> None:
 # -- fastsparse -------------------------------------------------------------------------------------------------------
 
 
+class CancelStepError(Exception):
+    """Stands for fastai's CancelStepException."""
+
+
 class StandInLearner:
-    """Trains like fastai's, as far as the text uses it."""
+    """Trains like fastai's, as far as the text uses it: its events, in its order, around each step."""
+
+    training = True
 
     def __init__(self, data: Any, make: Any, **options: Any) -> None:
-        self.data, self.model, self.losses = data, make(), []
+        self.model, self.losses = make(), []
+        self.dls, self.n_epoch = SimpleNamespace(train=data), 0
+        self.opt = torch.optim.SGD(self.model.parameters(), lr=0.1, momentum=0.9)
 
     def fit_one_cycle(self, epochs: int, cbs: Any) -> None:
-        optimizer = cbs.wrap(self.model, torch.optim.SGD(self.model.parameters(), lr=0.1, momentum=0.9))
+        self.cbs, self.n_epoch = [cbs], epochs
+        cbs.learn = self
+        cbs.before_fit()
         for _ in range(epochs):
-            for x, y in self.data:
-                optimizer.zero_grad()
+            cbs.before_train()
+            for x, y in self.dls.train:
                 loss = functional.cross_entropy(self.model(x), y)
                 loss.backward()
-                optimizer.step()
+                try:
+                    cbs.before_step()
+                    raise AssertionError("the callback steps")
+                except CancelStepError:
+                    cbs.after_cancel_step()
+                self.opt.zero_grad()
                 self.losses.append(loss.item())
 
 
-class StandInCallback:
-    """The dynamic training of the presets with our RigL."""
+class EveryFourthBatch(fastai.DynamicSparseTraining):
+    """The callback, which by default edits once an epoch."""
 
-    def __init__(self, keep_score_f: Any, grow_score_f: Any, redistribute_f: Any, initial_drop_grow_pct: float,
-                 stop_pct: float) -> None:  # fmt: skip
-        assert (keep_score_f, grow_score_f) == (fastsparse.weight_magnitude, fastsparse.gradient_magnitude)
-        self.share, self.stop = initial_drop_grow_pct, stop_pct
-
-    def wrap(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> Any:
-        self.optimizer = dg.RigL(model, optimizer, every=4, until=int(20 * self.stop), drop_fraction=self.share, seed=0)
-        return self.optimizer
+    def __init__(self, **presets: Any) -> None:
+        super().__init__(**presets, batches_per_update=4, seed=0)
 
 
 def sample_loader() -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -211,15 +222,18 @@ def small_network() -> nn.Module:
     return nn.Sequential(nn.Linear(784, 50), nn.ReLU(), nn.Linear(50, 10))
 
 
-def test_fastsparse_usage() -> None:
+def test_fastsparse_usage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fastai.callback.core", SimpleNamespace(CancelStepException=CancelStepError))
+    monkeypatch.setattr(fastai, "__all__", [name for name in fastai.__all__ if not name.endswith("Callback")])
     scope = run(
         "fastsparse-0", sample_loader=sample_loader, small_network=small_network, cnn_learner=StandInLearner,
-        error_rate=None, DynamicSparseTrainingCallback=StandInCallback,
+        error_rate=None, DynamicSparseTrainingCallback=EveryFourthBatch,
     )  # fmt: skip
     learner = scope["learn"]
     assert learner.losses[-1] < learner.losses[0]
     assert int((learner.model[0].weight != 0).sum()) <= 3920
-    assert len(scope["cbs"].optimizer.history) > 0
+    assert isinstance(scope["cbs"].rewirer, dg.RigL)
+    assert len(scope["cbs"].rewirer.history) > 0
     assert not learner.model[0].weight._backward_hooks
 
 
@@ -243,8 +257,10 @@ def test_aslp_setup(number: int) -> None:
 
 @pytest.mark.parametrize(("number", "network"), [(2, "Conv4"), (3, "Conv6"), (4, "Conv2")])
 def test_aslp_commands(
-    number: int, network: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    number: int, network: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    # Elsewhere: where TensorBoard is installed the command writes its log here.
+    monkeypatch.chdir(tmp_path)
     # In this process: a new one would spend seconds on importing torch.
     command, script, *arguments = shlex.split(patched(block(f"aslp-{number}")).replace("\\\n", " "))
     assert command == "python"

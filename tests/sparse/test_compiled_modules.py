@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch._dynamo.utils import counters
 
 import deepgraph as dg
@@ -18,7 +19,7 @@ from deepgraph.sparse import edge_values
 needs_compiler = pytest.mark.skipif(
     shutil.which("g++") is None and shutil.which("clang++") is None, reason="inductor needs a C++ compiler"
 )
-BACKENDS = ["aot_eager", pytest.param("inductor", marks=needs_compiler)]
+QUICK = ("ffn csr", "graph", "convolution csr")
 
 
 def graph():
@@ -34,7 +35,25 @@ MODELS = {
     "graph": lambda: dg.MaskedDeepDAN.from_graph(graph(), activation="tanh", seed=0),
     "stem and head": lambda: dg.MaskedDeepDAN(6, 2, graph(), activation="gelu", seed=0),
     "linear": lambda: dg.SparseLinear(6, 3, 0.5, seed=0),
+    "convolution csr": lambda: convolved("csr"),
+    "convolution masked": lambda: convolved("masked"),
+    "sparsified": lambda: sparsified(),
 }
+
+
+def convolved(storage):
+    return nn.Sequential(
+        nn.Unflatten(1, (2, 3)),
+        dg.SparseConv1d(2, 4, 3, 0.5, padding=1, storage=storage, seed=0),
+        nn.Flatten(),
+        dg.SparseLinear(12, 3, 0.5, seed=1),
+    )
+
+
+def sparsified():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return dg.sparsify(nn.Sequential(nn.Linear(6, 7), nn.Tanh(), nn.Linear(7, 3)), 0.5, seed=0)
 
 
 @pytest.fixture(autouse=True)
@@ -60,8 +79,17 @@ def agree(model, compiled, x):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize(
+    ("kind", "backend"),
+    [
+        *((kind, "aot_eager") for kind in MODELS),
+        # A C++ compiler takes seconds for each.
+        *(
+            pytest.param(kind, "inductor", marks=[needs_compiler, *([] if kind in QUICK else [pytest.mark.slow])])
+            for kind in MODELS
+        ),
+    ],
+)
 def test_a_compiled_module_gives_the_same_also_after_edits_without_compiling_again(kind, backend):
     model = MODELS[kind]()
     compiled = torch.compile(model, fullgraph=True, backend=backend)
@@ -100,7 +128,7 @@ def test_rigl_edits_a_compiled_module_as_it_edits_the_module():
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("kind", ["ffn csr", "graph"])
+@pytest.mark.parametrize("kind", ["ffn csr", "graph", "convolution csr"])
 def test_other_batch_sizes_compile_once_per_tile_width(kind):
     model = MODELS[kind]()
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager", dynamic=True)
@@ -120,6 +148,15 @@ def test_copies_compute_the_same_and_are_edited_apart(kind):
         src, dst = edge_values(other)[0].edge_set.pairs()
         edge_values(other)[0].edge_set.edit(drop=(src[:2], dst[:2]))
         torch.testing.assert_close(model(x), expected, rtol=0, atol=0)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", MODELS)
+def test_an_exported_module_computes_with_the_edges_it_has_then(kind):
+    model = MODELS[kind]().eval()
+    x = torch.randn(4, 6)
+    exported = torch.export.export(model, (x,)).module()
+    torch.testing.assert_close(exported(x), model(x))
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -202,22 +202,35 @@ def test_a_layer_never_loses_its_last_channel():
     same_function(model, small, torch.randn(3, 3))
 
 
-def test_inputs_are_asked_for_and_a_change_is_refused(monkeypatch):
+def test_inputs_are_asked_for():
     with pytest.raises(
         ArgumentError, match=r"first layer with a weight is Conv1d, no Linear: call compact\(model, x\)"
     ):
         compact(nn.Sequential(nn.Conv1d(1, 1, 1)))
 
-    class Shuffled(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.a, self.b = nn.Conv1d(1, 2, 1), nn.Linear(6, 2)
 
-        def forward(self, x):
-            return self.b(self.a(x).transpose(1, 2).flatten(1))
+class Shuffled(nn.Module):
+    def __init__(self, groups):
+        super().__init__()
+        self.groups = groups
+        self.a, self.b = nn.Conv1d(1, 6, 1), nn.Linear(18, 2)
 
-    model = Shuffled()
-    model.a.weight.data[0] = 0
-    model.a.bias.data[0] = 1
-    with pytest.raises(EditRefusedError, match=r"got a difference of .* orders its channels"):
-        compact(model, torch.randn(2, 1, 3))
+    def forward(self, x):
+        x = self.a(x)
+        if self.groups:
+            x = x.unflatten(1, (self.groups, -1)).transpose(1, 2).flatten(1, 2)
+        return self.b(x.transpose(1, 2).flatten(1))
+
+
+def test_a_flattened_transpose_is_followed_and_a_shuffle_refused():
+    for groups in (0, 2):
+        model = Shuffled(groups)
+        model.a.weight.data[[0, 2]] = 0
+        x = torch.randn(2, 1, 3)
+        if groups:
+            with pytest.raises(EditRefusedError, match=r"got a difference of .* starts in module 'b' \(Linear\)"):
+                compact(model, x)
+        else:
+            small = compact(model, x)
+            assert (small.a.out_channels, small.b.in_features) == (4, 12)
+            same_function(model, small, torch.randn(4, 1, 3))

@@ -5,7 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from deepgraph.transform import extract
+from deepgraph.checkpoint import load, save
+from deepgraph.errors import ArgumentError, EditRefusedError
+from deepgraph.sparse import MaskedDeepFFN
+from deepgraph.transform import apply_edits, extract
 
 
 def computes_the_same(evaluate, reach, model, x):
@@ -179,6 +182,55 @@ def test_neurons_have_coordinates():
         assert sorted(read) == [(row + i, column + j) for i in range(3) for j in range(3)]
         entries = graph.column("entry")[graph.edge_arrays()[1] == node]
         assert set(entries // 9) == {channel}
+
+
+class Grids(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.line, self.fc = nn.Conv2d(1, 2, 3), nn.Conv1d(2, 2, 2), nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = torch.relu(self.conv(x))
+        x = self.line(self.line(x.flatten(2)))[:, :, ::2]
+        return self.fc(x.flatten(1)), x.mean((1, 2))
+
+
+def test_neurons_can_be_labelled_by_module_and_place(tmp_path):
+    model, x = Grids(), torch.randn(1, 1, 4, 5)
+    plain, graph = extract(model, x), extract(model, x, labels="grid")
+    assert graph.nbytes == plain.nbytes
+    assert graph.graph["grids"][:2] == [("input", 1, 4, 5), ("conv", 2, 2, 3)]
+    # Of the second call only the even places are left, of the results none is a grid of its own.
+    assert graph.graph["grids"][2:] == [
+        ("line", 2, 1, 5),
+        ("line#2", 2, 1, 4),
+        ("fc", 2, 1, 1),
+        ("aten::mean", 1, 1, 1),
+    ]
+    assert ("input", 0, 3, 4) in graph
+    assert ("conv", 1, 1, 2) in graph
+    assert set(graph.predecessors(("conv", 1, 1, 2))) == {
+        ("input", 0, 1 + i, 2 + j) for i in range(3) for j in range(3)
+    }
+    assert np.array_equal(np.stack(graph.edge_arrays()), np.stack(plain.edge_arrays()))
+    save(graph, tmp_path / "graph.dg")
+    graph = load(tmp_path / "graph.dg")
+    assert ("line#2", 1, 0, 2) in graph
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(12, 2))
+    graph = extract(model, x, labels="grid")
+    graph.remove_node(("0", 0, 0, 0))
+    with pytest.raises(EditRefusedError, match=r"edges of 0.weight\[0, 0, 0, 0\]"):
+        apply_edits(model, graph)
+    for label in [label for label in graph if label[:2] == ("0", 0)]:
+        graph.remove_node(label)
+    apply_edits(model, graph)
+    assert not model[0].weight[0].any()
+    with pytest.raises(ArgumentError, match="""labels="number" or "grid", got 'places'"""):
+        extract(model, x, labels="places")
+    with pytest.raises(ArgumentError, match='order=0 with labels="grid", which name neurons, got order=1'):
+        extract(model, x, order=1, labels="grid")
+    with pytest.raises(ArgumentError, match="no compiled graph, got one whose nodes have no coordinates"):
+        extract(MaskedDeepFFN(3, 2, [4], seed=0), torch.randn(1, 3), labels="grid")
 
 
 def test_a_weight_that_depends_on_the_input_is_refused():

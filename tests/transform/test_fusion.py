@@ -1,15 +1,19 @@
 """The fusion passes on arrays, without a model: what is merged, what is not, and that the function stays."""
 
+import ast
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deepgraph.transform import collect, fusion, merging, traced
 from deepgraph.transform.collect import Collector
-from deepgraph.transform.fusion import absorb, bypass, drop_unused, fuse, merge_parallel
-from deepgraph.transform.traced import reorder, stages
+from deepgraph.transform.fusion import absorb, bypass, drop_unused, fuse
+from deepgraph.transform.merging import merge_parallel
+from deepgraph.transform.traced import Shares, reorder, stages
 
 FUNCTIONS = {"identity": lambda z: z, "relu": lambda z: max(z, 0.0), "tanh": np.tanh}
 
@@ -63,6 +67,36 @@ def test_no_pass_changes_the_function(graph, step, seed):
     assert passed.num_edges <= graph.num_edges
 
 
+@given(graph=graphs(), step=st.sampled_from([absorb, bypass, drop_unused, fuse]), seed=st.integers(0, 99))
+@settings(max_examples=200, deadline=None)
+def test_every_pass_knows_what_parameter_entries_do_to_biases(graph, step, seed):
+    random = np.random.default_rng(seed)
+    computed = np.flatnonzero(graph.kind != 0)
+    # Some entries are in several biases.
+    entry = random.integers(0, 4, len(computed))
+    passed = step(replace(graph, shares=Shares(computed, entry, random.normal(size=len(computed)))))
+    change, x = random.normal(size=4), random.normal(size=2)
+
+    def changed(traced, shares):
+        bias = traced.bias.copy()
+        np.add.at(bias, shares.node, shares.factor * change[shares.entry])
+        return run(replace(traced, bias=bias), x)
+
+    again = np.random.default_rng(seed)
+    again.integers(0, 4, len(computed))
+    shares = Shares(computed, entry, again.normal(size=len(computed)))
+    assert np.allclose(changed(passed, passed.shares), changed(graph, shares), atol=1e-9)
+
+
+def test_passes_know_nothing_of_torch():
+    for module in (fusion, merging, traced, collect):
+        tree = ast.parse(Path(module.__file__).read_text())
+        imported = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        imported += [name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names]
+        assert not [name for name in imported if name.partition(".")[0] == "torch"]
+        assert {name for name in imported if name.startswith("deepgraph")} <= {"deepgraph.transform.traced"}
+
+
 @given(graph=graphs())
 @settings(max_examples=100, deadline=None)
 def test_products_keep_a_node_each(graph):
@@ -85,11 +119,11 @@ def test_fusing_twice_is_fusing_once(graph):
 @given(graph=graphs())
 @settings(max_examples=100, deadline=None)
 def test_stages_go_up_along_every_edge_and_keep_groups_together(graph):
-    for traced in (graph, fuse(graph)):
-        stage = stages(traced)
-        assert (stage[traced.src] < stage[traced.dst]).all()
-        assert (stage[traced.inputs] == 0).all()
-        assert (np.delete(stage, traced.inputs) > 0).all()
+    for found in (graph, fuse(graph)):
+        stage = stages(found)
+        assert (stage[found.src] < stage[found.dst]).all()
+        assert (stage[found.inputs] == 0).all()
+        assert (np.delete(stage, found.inputs) > 0).all()
 
 
 def test_declared_distances_hold_and_neurons_without_inputs_stay_with_their_group():

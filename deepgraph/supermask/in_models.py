@@ -1,14 +1,10 @@
-"""Learned masks on frozen weights: supermasks, edge-popup and arbitrarily shifted log parametrization.
-
-Each is a parametrization (`torch.nn.utils.parametrize`) of a weight: it multiplies the weight, which is not trained,
-by a mask that is computed from scores, which are. While a module trains, masks are drawn; in eval mode they are fixed.
-"""
+"""Learned masks in whole models: adding, drawing, training and freezing them."""
 
 from __future__ import annotations
 
-import abc
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal, get_args
 
 import torch
@@ -17,186 +13,21 @@ from torch.nn.utils import parametrize
 
 from deepgraph.errors import ArgumentError, DtypeError
 from deepgraph.sparse.randomness import Seed, root_seed, torch_stream
+from deepgraph.supermask.masks import ASLPMask, BernoulliMask, EdgePopupMask, LearnedMask
 
 __all__ = [
-    "ASLPMask",
-    "BernoulliMask",
-    "EdgePopupMask",
-    "LearnedMask",
     "add_masks",
     "learned_masks",
     "mask_density",
     "mask_optimizer",
+    "mean_over_masks",
     "prune_masked",
+    "sampled_masks",
     "signed_constant_",
 ]
 
 Strategy = Literal["ASLP", "supermask", "edge-popup"]
 MASKABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-
-
-class LearnedMask(nn.Module, abc.ABC):
-    """A parametrization weight -> weight * mask, whose mask comes from scores.
-
-    Parameters
-    ----------
-    scores : Tensor
-        Of the weight's shape, at the start.
-    weight_rescale : bool
-        Whether the mask is scaled to make up for the weights that are off, as the strategy says.
-    """
-
-    def __init__(self, scores: Tensor, weight_rescale: bool = False) -> None:
-        super().__init__()
-        self.scores = nn.Parameter(scores)
-        self.weight_rescale = bool(weight_rescale)
-
-    @abc.abstractmethod
-    def kept(self) -> Tensor:
-        """Return which weights are on in eval mode: bool, of the weight's shape."""
-
-    @abc.abstractmethod
-    def drawn(self) -> Tensor:
-        """Return the mask of one forward pass in training mode, with a gradient for the scores."""
-
-    def rescale(self, mask: Tensor) -> Tensor | float:
-        """Return what the masked weight is multiplied by."""
-        return 1.0
-
-    def forward(self, weight: Tensor) -> Tensor:
-        """Return the weight that counts."""
-        mask = self.drawn() if self.training else self.kept().to(weight.dtype)
-        masked = weight * mask
-        return masked * self.rescale(mask) if self.weight_rescale else masked
-
-
-class BernoulliMask(LearnedMask):
-    """A supermask [1]_: a weight is on with probability sigmoid(score), with the gradient of the probability.
-
-    In eval mode weights of probability >= 1/2 are on. Weight rescale multiplies by weights over weights that are on.
-
-    References
-    ----------
-    .. [1] Zhou, Lan, Liu, Yosinski: Deconstructing Lottery Tickets: Zeros, Signs, and the Supermask, NeurIPS 2019,
-       arXiv 1905.01067, section 5.
-
-    Differs from the paper: it averages the accuracy of 10 drawn masks; here evaluation draws nothing.
-
-    Examples
-    --------
-    >>> mask = BernoulliMask(torch.tensor([3.0, -3.0]), weight_rescale=True).eval()
-    >>> mask(torch.tensor([1.0, 1.0])).tolist()
-    [2.0, 0.0]
-    """
-
-    def kept(self) -> Tensor:
-        """Return which weights have probability >= 1/2."""
-        return self.scores >= 0
-
-    def drawn(self) -> Tensor:
-        """Return zeros and ones, with the gradient of the probability."""
-        probability = torch.sigmoid(self.scores)
-        return torch.bernoulli(probability.detach()) + probability - probability.detach()
-
-    def rescale(self, mask: Tensor) -> Tensor | float:
-        """Return weights over weights that are on; a constant for the gradient."""
-        return mask.numel() / mask.detach().float().sum().clamp_min(1).to(mask.dtype)
-
-
-class ASLPMask(LearnedMask):
-    """Arbitrarily shifted log parametrization [1]_: a weight is on where its score beats 0, both with Gumbel noise.
-
-    The gradient is that of the Gumbel-softmax. In eval mode weights of score >= 0 are on. Weight rescale multiplies by
-    a learned number, `scale`, 1 at the start.
-
-    References
-    ----------
-    .. [1] Dupont, Alaoui, Sahbi, Lebois: Extracting Effective Subnetworks with Gumbel-Softmax, ICIP 2022,
-       arXiv 2202.12986.
-
-    Differs from the paper: nothing known.
-
-    Examples
-    --------
-    >>> mask = ASLPMask(torch.tensor([0.0, -3.0])).eval()
-    >>> mask(torch.tensor([2.0, 2.0])).tolist()
-    [2.0, 0.0]
-    """
-
-    def __init__(self, scores: Tensor, weight_rescale: bool = False, temperature: float = 1.0) -> None:
-        super().__init__(scores, weight_rescale)
-        if not 0 < temperature < math.inf:
-            raise ArgumentError(f"temperature: expected a finite number > 0, got {temperature}")
-        self.temperature = float(temperature)
-        self.scale = nn.Parameter(scores.new_ones(())) if weight_rescale else None
-
-    def kept(self) -> Tensor:
-        """Return which weights have a score >= 0."""
-        return self.scores >= 0
-
-    def drawn(self) -> Tensor:
-        """Return zeros and ones, with the gradient of the Gumbel-softmax."""
-        # The difference of two Gumbel variables is logistic.
-        uniform = torch.rand_like(self.scores, dtype=torch.float32)
-        noise = torch.logit(uniform, eps=1e-7).to(self.scores.dtype)
-        soft = torch.sigmoid((self.scores + noise) / self.temperature)
-        return (soft.detach() > 0.5).to(soft.dtype) + soft - soft.detach()
-
-    def rescale(self, mask: Tensor) -> Tensor | float:
-        """Return the learned number."""
-        return 1.0 if self.scale is None else self.scale
-
-
-class EdgePopupMask(LearnedMask):
-    """Edge-popup [1]_: the weights of the largest |score| are on, the same number always; gradients pass straight.
-
-    Weight rescale divides by the root of the density, as the paper's scaled initialisation does.
-
-    Parameters
-    ----------
-    scores : Tensor
-    weight_rescale : bool
-    sparsity : float
-        Share of the weights that are off, in [0, 1); at least one is on.
-
-    References
-    ----------
-    .. [1] Ramanujan, Wortsman, Kembhavi, Farhadi, Rastegari: What's Hidden in a Randomly Weighted Neural Network?,
-       CVPR 2020, arXiv 1911.13299, section 3.
-
-    Differs from the paper: scores are ranked by magnitude, as in the authors' code.
-
-    Examples
-    --------
-    >>> mask = EdgePopupMask(torch.tensor([0.1, -5.0, 2.0, 0.3]), sparsity=0.5)
-    >>> mask(torch.ones(4)).tolist()
-    [0.0, 1.0, 1.0, 0.0]
-    """
-
-    def __init__(self, scores: Tensor, weight_rescale: bool = False, sparsity: float = 0.5) -> None:
-        super().__init__(scores, weight_rescale)
-        if not 0 <= sparsity < 1:
-            raise ArgumentError(
-                f"sparsity: expected a number in [0, 1), the share of weights that are off, got {sparsity}"
-            )
-        self.sparsity = float(sparsity)
-
-    def kept(self) -> Tensor:
-        """Return which weights have the largest |score|."""
-        size = self.scores.detach().abs().reshape(-1)
-        count = max(1, round((1 - self.sparsity) * size.numel()))
-        mask = torch.zeros_like(size, dtype=torch.bool)
-        mask[size.topk(count).indices] = True
-        return mask.view_as(self.scores)
-
-    def drawn(self) -> Tensor:
-        """Return the same mask, with gradient 1 for |score|."""
-        size = self.scores.abs()
-        return self.kept().to(size.dtype) + size - size.detach()
-
-    def rescale(self, mask: Tensor) -> Tensor | float:
-        """Return 1 / sqrt(density)."""
-        return 1 / math.sqrt(1 - self.sparsity)
 
 
 def _masked_weights(model: nn.Module) -> Iterator[tuple[nn.Module, LearnedMask]]:
@@ -374,6 +205,66 @@ def mask_optimizer(
     if scales:
         groups.append({"params": scales, "lr": scale_lr, "weight_decay": 0.0})
     return torch.optim.SGD(groups, lr=lr, momentum=momentum)
+
+
+@contextmanager
+def sampled_masks(model: nn.Module, seed: Seed = None) -> Iterator[None]:
+    """Draw masks in eval mode too, a new one at every forward pass, while the block runs.
+
+    Parameters
+    ----------
+    model : nn.Module
+    seed : int, Generator or None
+        A seed leaves torch's global generator as it was; None draws from it.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no learned mask.
+
+    Examples
+    --------
+    >>> model = add_masks(nn.Linear(50, 1), "supermask", seed=0).eval()
+    >>> with sampled_masks(model, seed=0):
+    ...     bool(torch.equal(model(torch.ones(1, 50)), model(torch.ones(1, 50))))
+    False
+    """
+    masks = _checked_masks(model)
+    before = [mask.sampling for mask in masks]
+    devices = range(torch.cuda.device_count())
+    with torch.random.fork_rng(devices=devices, enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(root_seed(seed))
+        try:
+            for mask in masks:
+                mask.sampling = True
+            yield
+        finally:
+            for mask, one in zip(masks, before, strict=True):
+                mask.sampling = one
+
+
+@torch.no_grad()
+def mean_over_masks(model: nn.Module, *inputs: Tensor, samples: int = 10, seed: Seed = None) -> Tensor:
+    """Return the mean output of a model over `samples` drawn masks.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no learned mask, or `samples` is no integer >= 1.
+
+    Examples
+    --------
+    >>> model = add_masks(nn.Linear(4, 3), "edge-popup", sparsity=0.5, seed=0).eval()
+    >>> x = torch.ones(1, 4)
+    >>> bool(torch.allclose(mean_over_masks(model, x, samples=3), model(x)))
+    True
+    """
+    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
+        raise ArgumentError(f"samples: expected an integer >= 1, got {samples!r}")
+    with sampled_masks(model, seed):
+        outputs = [model(*inputs) for _ in range(samples)]
+    return torch.stack(outputs).mean(0)
 
 
 def prune_masked(model: nn.Module) -> nn.Module:

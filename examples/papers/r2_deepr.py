@@ -1,0 +1,124 @@
+"""R2: deep rewiring of 784-300-100-10 on MNIST with 1.33 % of the connections (Bellec et al. 2018, authors' tutorial).
+
+No biases; densities 1 % / 3 % / 30 %; weights start at +-|N(0, 1)| / sqrt(n_in); batch 10, 10 epochs, learning rate 0.5
+times 0.8 an epoch, L1 1e-5, noise of standard deviation 1e-5 times the learning rate, inputs in [0, 1]. After every
+step the edges of each layer are counted, and those that were replaced. In a second case the learning rate stays 0.5, as
+in the script that the authors published. The short form trains one epoch.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from experiment import Experiment, Run, Target, main
+from loop import Data, digest, num_edges, read_images, seeded, train
+
+import deepgraph as dg
+from deepgraph.sparse.values import edge_values
+
+DENSITIES = [0.01, 0.03, 0.3]
+EDGES = [2352, 900, 300]
+
+
+class CountedDEEPR(dg.DEEPR):
+    """DEEPR that counts the edges that it replaces in each layer."""
+
+    replaced: list[int]
+
+    def choose_drop(self, values, share):
+        """Return the rows to drop, and count them."""
+        rows = super().choose_drop(values, share)
+        for one, dropped in zip(values, rows, strict=True):
+            self.replaced[self._position(one)] += len(dropped)
+        return rows
+
+
+def network(seed: int) -> dg.MaskedDeepFFN:
+    """Return the network with the authors' weights: sizes from the dense fan-in, signs at random."""
+    model = dg.MaskedDeepFFN(784, 10, [300, 100], density=DENSITIES, bias=False, storage="csr", seed=seed)
+    draw = seeded(seed)
+    for values in edge_values(model):
+        edges = values.edge_set
+        values.set_values(torch.randn(edges.num_edges, generator=draw) / math.sqrt(edges.num_sources))
+    return model
+
+
+def run(settings: dict[str, Any], seed: int, data: Data) -> Run:
+    """Train with the authors' defaults."""
+    epochs, per_epoch, factor = settings["epochs"], math.ceil(len(data.y) / 10), settings.get("factor", 0.8)
+    model = network(seed)
+    optimizer = CountedDEEPR(model, lr=0.5, l1=1e-5, seed=seed)
+    optimizer.replaced = [0, 0, 0]
+    rewired, wrong = [], 0
+
+    def count(steps: int) -> None:
+        nonlocal wrong
+        wrong += num_edges(model) != EDGES
+        if steps % per_epoch == 0:
+            rewired.append([number / per_epoch for number in optimizer.replaced])
+            optimizer.replaced = [0, 0, 0]
+
+    curve = train(
+        model, dg.train_step(model, "cross_entropy", optimizer), optimizer, data, epochs=epochs, batch=10, seed=seed,
+        rate=lambda step: 0.5 * factor ** (step // per_epoch), each=count, label="r2 deepr",
+    )  # fmt: skip
+    return {
+        "accuracy": curve[-1], "curve": curve, "edges": num_edges(model), "steps": epochs * per_epoch,
+        "steps_with_other_edges": wrong, "rewired": rewired, "digest": digest(model),
+    }  # fmt: skip
+
+
+def last_epochs(layer: int):
+    """Return the measure of edges replaced per step in a layer, over the last three epochs."""
+    return lambda found: float(np.mean([row[layer] for row in found["rewired"][-3:]]))
+
+
+def all_epochs(layer: int):
+    """Return the measure of edges replaced per step in a layer, over all epochs."""
+    return lambda found: float(np.mean([row[layer] for row in found["rewired"]]))
+
+
+def checks(runs, real: bool) -> list[tuple[str, bool]]:
+    """Return what the short form shows."""
+    found = runs["deepr"]["0"]
+    exact = found["steps_with_other_edges"] == 0
+    shown = [(f"{EDGES} edges after each of {found['steps']} steps", exact)]
+    shown.append((f"edges replaced per step: {found['rewired'][-1]}", min(found["rewired"][-1]) > 0))
+    return shown + ([(f"one epoch: {found['accuracy']:.2f} % (at least 90)", found["accuracy"] >= 90)] if real else [])
+
+
+WHY = (
+    "a learning rate that falls by 0.8 an epoch moves weights, and with them edges, less and less: 43 edges of layer 1 a "
+    "step in the first epoch, 5 in the last; the mean over all epochs is the wanted one"
+)
+
+EXPERIMENT = Experiment(
+    name="r2",
+    title="DEEPR, 784-300-100-10 on MNIST with 1.33 % of the connections",
+    source="Bellec et al. 2018, arXiv 1711.05136, authors' tutorial",
+    cases={"deepr": {"epochs": 10}, "constant": {"epochs": 10, "factor": 1.0}},
+    short={"deepr": {"epochs": 1}},
+    run=run,
+    data=partial(read_images, name="mnist"),
+    needs="mnist",
+    seeds=3,
+    targets=[
+        Target("DEEPR, accuracy (%)", "deepr", "accuracy", 96.6, 0.5,
+               headline="DEEPR, 784-300-100-10 on MNIST, 1.3 % of the weights, accuracy (%)"),
+        Target("steps after which a layer had another number of edges", "deepr", "steps_with_other_edges", 0.0),
+        *(Target(f"edges replaced per step, layer {k + 1}, mean of epochs {when}", case, measure(k), wanted, wanted / 4,
+                 why=WHY if case == "deepr" else "")
+          for when, case, measure in (("1-10", "deepr", all_epochs), ("8-10", "deepr", last_epochs),
+                                      ("8-10 at a constant rate", "constant", last_epochs))
+          for k, wanted in enumerate((21, 4.3, 1.5))),
+        Target("DEEPR at a constant rate, accuracy (%)", "constant"),
+    ],
+    checks=checks,
+)  # fmt: skip
+
+if __name__ == "__main__":
+    main(EXPERIMENT)

@@ -1,0 +1,60 @@
+"""DEEPR has exactly as many edges as it began with, after each of thousands of steps, whatever the gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import deepgraph as dg
+from deepgraph.optim import train_step
+
+DENSITIES = [0.02, 0.05, 0.3]
+
+
+def counts_of(model: dg.MaskedDeepFFN) -> list[int]:
+    return [edges.num_edges for edges in model.edge_sets]
+
+
+def run(steps: int, gradients: str, **options: float) -> tuple[int, int, list[int]]:
+    """Return steps after which a count was off, edges replaced, and the counts, which storage and graph agree on."""
+    model = dg.MaskedDeepFFN(40, 10, [30, 20], density=DENSITIES, bias=False, storage="csr", seed=0)
+    optimizer = dg.DEEPR(model, seed=0, **options)
+    draw = torch.Generator().manual_seed(0)
+    first, wrong = counts_of(model), 0
+    step = train_step(model, "cross_entropy", optimizer)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    for _ in range(steps):
+        if gradients == "zero":
+            optimizer.step()
+        else:
+            step(torch.randn(4, 40, generator=draw), torch.randint(0, 10, (4,), generator=draw))
+        live = [int((one.values() != 0).sum()) for one in dg.sparse.edge_values(model)]
+        wrong += counts_of(model) != first or live != first
+    assert optimizer.steps == steps
+    assert model.graph.number_of_edges() == sum(first)
+    return wrong, sum(row["dropped"] for row in optimizer.log), first
+
+
+@pytest.mark.parametrize("gradients", ["zero", "random"])
+def test_counts_are_exact_for_some_hundred_steps(gradients: str) -> None:
+    wrong, replaced, first = run(300, gradients, lr=0.5, l1=1e-3)
+    assert (wrong, first) == (0, [24, 30, 60])
+    assert replaced > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("gradients", "options"),
+    [
+        ("zero", {"lr": 0.5}),
+        ("zero", {"lr": 0.5, "l1": 1e-2, "temperature": 1e-4}),
+        ("zero", {"lr": 0.5, "l1": 0.0, "temperature": 0.0}),
+        ("random", {"lr": 0.5}),
+    ],
+)
+def test_counts_are_exact_after_each_of_ten_thousand_steps(gradients: str, options: dict[str, float]) -> None:
+    wrong, replaced, first = run(10_000, gradients, **options)
+    assert (wrong, first) == (0, [24, 30, 60])
+    if gradients == "random" or options.get("l1"):
+        assert replaced > 0
