@@ -77,12 +77,13 @@ class Buffers:
 def _memory(size: int) -> NDArray[np.uint8]:
     """Return `size` bytes or a few more, on large pages where the system has them and they are worth it."""
     advice = getattr(mmap, "MADV_HUGEPAGE", None)
-    if size < _LARGE_PAGE // 2 or advice is None:
+    # A page of which more than a quarter would lie idle stays small pages.
+    pages = (size + _LARGE_PAGE // 4) // _LARGE_PAGE
+    if pages == 0 or advice is None:
         return np.empty(size, np.uint8)
-    whole = -(-size // _LARGE_PAGE) * _LARGE_PAGE
     # Room to begin at a multiple of the page size; what is not touched takes no memory.
-    mapped = mmap.mmap(-1, whole + _LARGE_PAGE)
-    with contextlib.suppress(OSError):
-        mapped.madvise(advice)
+    mapped = mmap.mmap(-1, max(size, pages * _LARGE_PAGE) + _LARGE_PAGE)
     begin = -np.frombuffer(mapped, np.uint8).ctypes.data % _LARGE_PAGE
-    return np.frombuffer(mapped, np.uint8, whole, begin)
+    with contextlib.suppress(OSError):
+        mapped.madvise(advice, begin, pages * _LARGE_PAGE)
+    return np.frombuffer(mapped, np.uint8, size, begin)

@@ -100,7 +100,7 @@ class NarrowPass:
         buffers: Buffers,
         fits: Callable[[], bool],
     ) -> Tensor | None:
-        """Return y (B, O), None where `fits` says no: it is asked where a tensor is not where it was at the last call."""
+        """Return y (B, O), None where `fits`, which is asked where a tensor has moved since the last call, says no."""
         places, rooms = self.places(weights, biases), [len(weight) for weight in weights]
         if places != self._places or rooms != self._rooms:
             if not fits():

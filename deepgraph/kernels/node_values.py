@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,7 @@ class Parts:
         part = np.minimum(np.searchsorted(bounds, indptr[:-1], side="right") - 1, last).astype(np.int32)
         by_source = bool((indptr[1:] <= bounds[part + 1]).all())
         perm = topology.target_perm
-        ranges = [perm[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True) if a < b]
+        ranges = [perm[a:b] for a, b in pairwise(bounds) if a < b]
         starts = bounds[:-1][np.diff(bounds) > 0]
         by_target = last == 0 or all(r.min() >= a and r.max() < a + len(r) for a, r in zip(starts, ranges, strict=True))
         return Parts(topology, bounds, part, by_source, by_target)

@@ -309,8 +309,8 @@ def backward_walk(tile: int) -> Any:
                     db[node] += total
                 if reduce[rank] != 0:
                     send_back_row(
-                        rank, block, gradient, source, values_of(w, position, block), perm, dw, into[rank], into[rank + 1], scratch, chosen,
-                        reduce[rank],
+                        rank, block, gradient, source, values_of(w, position, block), perm, dw, into[rank],
+                        into[rank + 1], scratch, chosen, reduce[rank],
                     )  # fmt: skip
             if need_dx:
                 store_columns(dx, gradient, inputs, number * tile)

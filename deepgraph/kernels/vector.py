@@ -2,8 +2,7 @@
 
 Each kernel is a numba intrinsic whose first argument, the tile width T, is a compile-time constant. Activations are
 rows of T columns, 64-byte aligned: `A[r]` is the row of rank r for one tile of the batch. Edges name the other node by
-`step`, the difference of the ranks, which fits 16 bits in most networks. Importing this file imports numba and
-compiles nothing.
+`step`, the difference of the ranks, of 16 bits in most networks. Importing this file compiles nothing.
 """
 
 from __future__ import annotations
@@ -36,6 +35,7 @@ _CHAINS = 4
 
 
 def constant(value: int) -> ir.Constant:
+    """Return a 64-bit integer constant."""
     return ir.Constant(_I64, value)
 
 
@@ -52,23 +52,29 @@ class Rows:
         self.align = self.lanes * self.bits // 8
 
     def data(self, array_type: Any, value: Any) -> Any:
+        """Return where the data of an array begins."""
         return self.context.make_array(array_type)(self.context, self.builder, value).data
 
     def length(self, array_type: Any, value: Any) -> Any:
+        """Return the first size of an array."""
         array = self.context.make_array(array_type)(self.context, self.builder, value)
         return self.builder.extract_value(array.shape, 0)
 
     def at(self, base: Any, index: Any, element: Any = None) -> Any:
+        """Return the address of an element."""
         return self.builder.gep(base, [index], inbounds=True, source_etype=element or self.scalar)
 
     def row(self, base: Any, rank: Any) -> Any:
+        """Return the row that many rows behind another."""
         return self.at(base, self.builder.mul(rank, constant(self.tile)))
 
     def load(self, row: Any, k: int) -> Any:
+        """Return vector k of a row."""
         pointer = self.builder.bitcast(self.at(row, constant(k * self.lanes)), self.vector.as_pointer())
         return self.builder.load(pointer, align=self.align, typ=self.vector)
 
     def store(self, value: Any, row: Any, k: int) -> None:
+        """Write vector k of a row."""
         pointer = self.builder.bitcast(self.at(row, constant(k * self.lanes)), self.vector.as_pointer())
         self.builder.store(value, pointer, align=self.align)
 
@@ -97,6 +103,7 @@ class Rows:
         return found
 
     def element(self, base: Any, edge: Any) -> Any:
+        """Return one number."""
         return self.builder.load(self.at(base, edge), typ=self.scalar)
 
     def elements(self, base: Any, first: Any, count: int) -> Any:
@@ -114,17 +121,21 @@ class Rows:
         return self.shuffle(vector, ir.Constant(vector.type, ir.Undefined), [lane] * lanes)
 
     def fill(self, value: float) -> ir.Constant:
+        """Return a vector of one constant."""
         return ir.Constant(self.vector, [value] * self.lanes)
 
     def splat(self, scalar: Any) -> Any:
+        """Return a vector of one number."""
         undefined = ir.Constant(self.vector, ir.Undefined)
         first = self.builder.insert_element(undefined, scalar, ir.Constant(_I32, 0))
         return self.shuffle(first, undefined, [0] * self.lanes)
 
     def shuffle(self, a: Any, b: Any, lanes: list[int]) -> Any:
+        """Return the vector of the named lanes of two others."""
         return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_I32, len(lanes)), lanes))
 
     def call(self, name: str, *arguments: Any) -> Any:
+        """Return what an LLVM intrinsic makes of vectors."""
         signature = ir.FunctionType(self.vector, [self.vector] * len(arguments))
         function = cgutils.get_or_insert_function(
             self.builder.module, signature, f"llvm.{name}.v{self.lanes}f{self.bits}"
@@ -132,6 +143,7 @@ class Rows:
         return self.builder.call(function, arguments)
 
     def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
+        """Return a * b + c."""
         return self.call("fmuladd", a, b, c)
 
     def fold(self, vectors: list[Any]) -> Any:
@@ -164,6 +176,7 @@ class Rows:
         return low, [lane + width // 2 for lane in low]
 
     def first_lane(self, vector: Any) -> Any:
+        """Return the number in lane 0."""
         return self.builder.extract_element(vector, ir.Constant(_I32, 0))
 
     def add_to(self, base: Any, at: Any, vector: Any, fresh: Any) -> None:
@@ -175,6 +188,7 @@ class Rows:
         self.builder.store(self.builder.fadd(self.builder.select(fresh, zero, old), vector), pointer, align=align)
 
     def loop(self, start: Any, stop: Any, step: int) -> Any:
+        """Return the context of a loop over integers."""
         return cgutils.for_range_slice(self.builder, start, stop, constant(step), _I64)
 
     def by_mode(self, mode: Any, cases: dict[int, Callable[[], None]]) -> None:

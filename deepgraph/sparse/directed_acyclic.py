@@ -22,7 +22,7 @@ from deepgraph.sparse.cell_graph import CellNetwork
 from deepgraph.sparse.cells import Cell
 from deepgraph.sparse.engine import Engine, Part
 from deepgraph.sparse.initialisation import draw_weights
-from deepgraph.sparse.kept_plan import kept_plan, storage_of
+from deepgraph.sparse.kept_plan import calibration_in_use, kept_plan, storage_of
 from deepgraph.sparse.layer import EdgeLayer
 from deepgraph.sparse.linear import bipartite_nodes
 from deepgraph.sparse.module import BiasColumn, GraphModule, Size, flat_size, float_dtype
@@ -342,7 +342,8 @@ class MaskedDeepDAN(GraphModule):
 
 def _outer_storage(storage: str, pairs: int) -> str:
     """Return the storage of a stem or head."""
-    return "csr" if storage == "auto" and pairs <= _SMALL and has_numba() else storage
+    fixed = not calibration_in_use()
+    return "csr" if storage == "auto" and pairs <= _SMALL and fixed and has_numba() else storage
 
 
 def _core(

@@ -37,6 +37,7 @@ def nobody_watches(x: Tensor) -> bool:
     return (
         not torch.compiler.is_compiling()
         and type(x) is Tensor
+        and not x.is_meta
         and torch._C._len_torch_dispatch_stack() == 0
         and torch._C._len_torch_function_stack() == 0
         and torch._C._functorch.peek_interpreter_stack() is None
@@ -47,8 +48,10 @@ def nobody_watches(x: Tensor) -> bool:
 def joined_pairs(parts: list[Part]) -> tuple[Array, Array, tuple[int, ...]]:
     """Return `(src, dst, splits)` of all parts in positions of the whole."""
     pairs = [layer.edge_set.pairs() for layer, _, _ in parts]
-    if len(parts) == 1 and parts[0][1:] == (0, 0):
-        return *pairs[0], (len(pairs[0][0]),)
+    if len(parts) == 1:
+        # What is not shifted is shared and not copied.
+        shifted = [end + np.int32(by) if by else end for end, by in zip(pairs[0], parts[0][1:], strict=True)]
+        return shifted[0], shifted[1], (len(pairs[0][0]),)
     src = [src + np.int32(row) for (src, _), (_, row, _) in zip(pairs, parts, strict=True)]
     dst = [dst + np.int32(column) for (_, dst), (_, _, column) in zip(pairs, parts, strict=True)]
     return np.concatenate(src), np.concatenate(dst), tuple(len(s) for s in src)
