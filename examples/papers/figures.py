@@ -74,7 +74,7 @@ def error_against_density() -> None:
                       color=color, label=f"{label}, published, with tolerance")  # fmt: skip
     dense = np.mean([100 - run["accuracy"] for run in found.get("dense", [])] or [np.nan])
     axes.axhline(dense, color=INK, lw=0.8, ls="--")
-    axes.text(0.105, dense, f"dense {dense:.2f} %", fontsize=FONT["small"], color=INK, va="bottom", ha="right")
+    axes.text(0.0088, dense, f"dense {dense:.2f} %", fontsize=FONT["small"], color=INK, va="top")
     axes.set(xscale="log", yscale="log", xlabel="weights kept", ylabel="test error (%)")
     axes.set_xticks(list(densities.values()), list(densities), minor=False)
     ticks = [1, 1.5, 2, 3, 5, 10, 20, 30]

@@ -136,6 +136,7 @@ EXPERIMENT = Experiment(
         Target("RigL - SET, accuracy (points)", "rigl", kind="above", minus="set"),
         Target("SET - static, accuracy (points)", "set", kind="above", minus="static"),
         *(Target(f"RigL, live {UNITS[k]} units", "rigl", unit(k), count, spread)
+          # The paper gives no spread for the units.
           for k, count, spread in ((0, 408, 41), (1, 100, 15), (2, 69, 10))),
         Target("RigL, kFLOPs of the live network", "rigl", "kflops", 12.6, 0.7),
         Target("RigL, kB with a bit mask", "rigl", "kbytes", 31.9, 2.0),

@@ -92,8 +92,8 @@ def checks(runs, real: bool) -> list[tuple[str, bool]]:
 
 
 WHY = (
-    "a learning rate that falls by 0.8 an epoch moves weights, and with them edges, less and less: 43 edges of layer 1 a "
-    "step in the first epoch, 5 in the last; the mean over all epochs is the wanted one"
+    "a learning rate that falls by 0.8 an epoch moves weights, and with them edges, less and less: 43 edges of layer 1 "
+    "a step in the first epoch, 5 in the last; the mean over all epochs is the wanted one"
 )
 
 EXPERIMENT = Experiment(

@@ -145,7 +145,16 @@ EXPERIMENT = Experiment(
             headline="the same without SET",
         ),
         Target("dense, mean accuracy of the last 10 epochs (%)", "dense", "last_10", 81.9, 1.5),
-        Target("SET - static (points)", "set", "last_10", 1.0, kind="at least", minus="static"),
+        Target(
+            "SET - static (points)",
+            "set",
+            "last_10",
+            1.0,
+            kind="at least",
+            minus="static",
+            why="not explained: both are within their own tolerances; the authors' 2,000 and 1,000 images are drawn at "
+            "random from the set, here they are its first ones",
+        ),
     ],
     checks=checks,
 )

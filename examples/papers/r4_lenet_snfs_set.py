@@ -70,9 +70,9 @@ PUBLISHED = {
 }
 
 WHY = (
-    "uniform densities leave 10 (at 2 %: 20) edges into ten outputs, and SET moves no edges between layers; neurons of the "
-    "second layer that no output listens to are decayed away, so that few outputs find one later. The layer densities of "
-    "the published SET points are not stated; with ER densities SET exceeds them"
+    "uniform densities leave 10 (at 2 %: 20) edges into ten outputs, and SET moves no edges between layers; neurons of "
+    "the second layer that no output listens to decay away, so that few outputs find one later. How the published SET "
+    "points share edges among layers is not stated"
 )
 
 EXPERIMENT = Experiment(
