@@ -176,7 +176,10 @@ def read_graphml(path: str | os.PathLike[str], check: bool = True) -> CachedLaye
         parser = GraphMLParser()
         try:
             parser.read(file)
-        except expat.ExpatError as error:
+        except FileFormatError:
+            raise
+        except (expat.ExpatError, LookupError, ValueError) as error:
+            # The last two are what Python's parser makes of an encoding that it does not know, or cannot read.
             raise FileFormatError(f"expected GraphML, got a bad file: {error}") from error
         return _decode(parser, check)
 

@@ -35,9 +35,9 @@ class Buffers:
     Examples
     --------
     >>> buffers = Buffers()
-    >>> first = buffers.array((2, 3), np.float32)
+    >>> first, second = buffers.array((2, 3), np.float32), buffers.array((2, 3), np.float32)
     >>> address = first.ctypes.data
-    >>> buffers.array((2, 3), np.float32).ctypes.data == address
+    >>> second.ctypes.data == address
     False
     >>> del first
     >>> buffers.array((3, 2), np.float32).ctypes.data == address

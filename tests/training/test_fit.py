@@ -135,7 +135,7 @@ def test_early_stopping_restores_the_best_epoch() -> None:
 def test_ctrl_c_keeps_what_is_there() -> None:
     def press(run: Run) -> None:
         if run.epoch == 2:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     model = make()
     handler = signal.getsignal(signal.SIGINT)
@@ -149,7 +149,7 @@ def test_a_second_ctrl_c_ends_at_once() -> None:
     class Slow(Callback):
         def on_step(self, run: Run) -> None:
             for _ in range(2):
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
             raise AssertionError("not reached")
 
     assert run(make(), callbacks=[Slow()]).ended == "interrupted"

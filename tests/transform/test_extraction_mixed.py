@@ -152,9 +152,9 @@ class Mixed(nn.Module):
 
     def forward(self, x):
         for step in self.steps:
-            x = step(x)
+            # torch's batch norm misplaces gradients where its input or they are not contiguous, as those of einsum.
+            x = step(x.contiguous() if isinstance(step, nn.BatchNorm2d) else x)
             if x.requires_grad:
-                # torch's batch norm misplaces gradients that are not contiguous, such as those of einsum.
                 x.register_hook(torch.Tensor.contiguous)
         return x
 
