@@ -1,8 +1,10 @@
-"""Which files are collected for doctests: no conftest, and no compiled kernels where there is no numba."""
+"""Which files are collected for doctests: no conftest, and no compiled kernels where there is no numba; figures."""
 
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,6 +25,14 @@ def files_that_need_numba() -> set[Path]:
             return found
         found = more
         wanted |= {f"deepgraph.kernels.{path.stem}" for path in found}
+
+
+@pytest.fixture(autouse=True)
+def close_figures() -> Iterator[None]:
+    """Close what a test or an example of the documentation has drawn: pyplot keeps it otherwise, and warns."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,9 @@ from deepgraph.sparse.values import EdgeValues
 __all__ = ["with_inactive"]
 
 Index = npt.NDArray[np.int64]
+
+_FIXED, _SAME = -1, -2
+"""In place of the index of an edge set: one that is not rewired, and the border of two engines."""
 
 
 def with_inactive(values: Sequence[EdgeValues], rows: Mapping[int, Index]) -> dict[int, Index]:
@@ -37,32 +41,39 @@ def with_inactive(values: Sequence[EdgeValues], rows: Mapping[int, Index]) -> di
     [[1], [1]]
     """
     found = {index: np.asarray(some, np.int64) for index, some in rows.items()}
-    engines = {id(one.owner): one.owner for one in values if isinstance(one.owner, Engine)}
-    for engine in engines.values():
-        _drop_in(engine, values, found)
+    chains = {id(one.owner.chain): one.owner.chain for one in values if isinstance(one.owner, Engine)}
+    for chain in chains.values():
+        _drop_in(chain, values, found)
     return found
 
 
-def _drop_in(engine: Engine, values: Sequence[EdgeValues], rows: dict[int, Index]) -> None:
-    """Add what goes in the edge sets of one engine, whose parts say at which neurons they begin and end."""
-    topology = engine.topology
-    mine = [next((i for i, one in enumerate(values) if one is layer.edges), -1) for layer, _, _ in engine.parts]
-    sides, stays = [], []
-    for index, (layer, row, column) in zip(mine, engine.parts, strict=True):
-        src, dst = layer.edge_set.pairs()
-        sides.append((src.astype(np.int64) + row, dst.astype(np.int64) + column))
-        stays.append(np.ones(len(src), bool))
-        stays[-1][rows.get(index, [])] = False
-    shown = np.zeros(topology.num_nodes, bool)
-    shown[topology.outputs] = True
+def _drop_in(chain: Sequence[Engine], values: Sequence[EdgeValues], rows: dict[int, Index]) -> None:
+    """Add what goes in the edge sets of a chain of engines, whose parts say at which neurons they begin and end."""
+    begins = np.cumsum([0, *(engine.topology.num_nodes for engine in chain)])
+    fed, shown = np.zeros((2, begins[-1]), bool)
+    fed[chain[0].topology.inputs] = True
+    shown[begins[-2] + chain[-1].topology.outputs] = True
+    mine, sides, stays = [], [], []
+    for engine, begin in zip(chain, begins, strict=False):
+        for layer, row, column in engine.parts:
+            src, dst = layer.edge_set.pairs()
+            mine.append(next((i for i, one in enumerate(values) if one is layer.edges), _FIXED))
+            sides.append((src.astype(np.int64) + begin + row, dst.astype(np.int64) + begin + column))
+            stays.append(np.ones(len(src), bool))
+            stays[-1][rows.get(mine[-1], [])] = False
+    for (engine, after), begin, end in zip(pairwise(chain), begins, begins[1:], strict=False):
+        # What leaves one engine is what enters the next: the same neuron under two positions.
+        mine.append(_SAME)
+        sides.append((begin + engine.topology.outputs, end + after.topology.inputs))
+        stays.append(np.ones(len(after.topology.inputs), bool))
     while True:
-        incoming, outgoing = np.zeros((2, topology.num_nodes), np.int64)
+        incoming, outgoing = np.zeros((2, begins[-1]), np.int64)
         for (src, dst), stay in zip(sides, stays, strict=True):
             incoming += np.bincount(dst[stay], minlength=len(incoming))
             outgoing += np.bincount(src[stay], minlength=len(outgoing))
-        useless = ((incoming == 0) & ~topology.is_input) | ((outgoing == 0) & ~shown)
+        useless = ((incoming == 0) & ~fed) | ((outgoing == 0) & ~shown)
         more = [
-            stay & (useless[src] | useless[dst]) if index in rows else np.zeros(len(stay), bool)
+            stay & (useless[src] | useless[dst]) if index in rows or index == _SAME else np.zeros(len(stay), bool)
             for index, (src, dst), stay in zip(mine, sides, stays, strict=True)
         ]
         if not any(part.any() for part in more):

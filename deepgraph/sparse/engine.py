@@ -69,6 +69,12 @@ class Engine:
     storage : {"csr", "coo", "masked"}
     automatic : bool
         Whether the storage was chosen by the layers' density and not by the user; the plan says which.
+
+    Attributes
+    ----------
+    chain : tuple of Engine
+        The engines of the module that run one after another, this one among them: the outputs of each are the inputs
+        of the next. Its own alone until the module says more.
     """
 
     has_factors = True
@@ -78,6 +84,7 @@ class Engine:
         src, dst, splits = joined_pairs(parts)
         self.topology = Topology(src=src, dst=dst, splits=splits, **nodes)
         self.calibration = ""
+        self.chain: tuple[Engine, ...] = (self,)
         self._program: Program | None = None
         self._stale = False
         self._placed: tuple[torch.device, torch.dtype] | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import Any, Self
 
 import numpy as np
@@ -117,6 +118,10 @@ class GraphModule(MaskableModule, abc.ABC):
         self._engines = self._make_engines()
         for engine in self._engines.values():
             engine.calibration = self._calibration
+        for ordinary, run in groupby(self._engines.values(), lambda engine: isinstance(engine, Engine)):
+            chain = tuple(run)
+            for engine in chain if ordinary else ():
+                engine.chain = chain
         self._graph: CachedLayeredGraph | None = None
 
     def __getstate__(self) -> dict[str, Any]:

@@ -206,7 +206,9 @@ def _listening_for_ctrl_c(pressed: list[int]) -> Iterator[None]:
         pressed.append(signum)
         signal.signal(signal.SIGINT, before)
 
-    if threading.current_thread() is not threading.main_thread():
+    # A job in the background ignores Ctrl-C, which is meant for another; only the main thread hears it at all.
+    ignored = signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None)
+    if ignored or threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.signal(signal.SIGINT, note)

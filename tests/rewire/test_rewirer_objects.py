@@ -233,9 +233,15 @@ def inactive_by_loops(
     return left
 
 
+@pytest.mark.parametrize("storage", ["csr", "masked", "mixed"])
 @pytest.mark.parametrize("seed", range(6))
-def test_links_of_inactive_neurons_go_first(seed: int) -> None:
-    model = MaskedDeepFFN(6, 4, [9, 8], density=0.15, seed=seed, dtype=torch.float64)
+def test_links_of_inactive_neurons_go_first(seed: int, storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if storage == "mixed":
+        # One engine for each layer: a neuron is an output of one and an input of the next.
+        monkeypatch.setattr(MaskedDeepFFN, "_segments", lambda model: [[k] for k in range(len(model.layers))])
+    model = MaskedDeepFFN(
+        6, 4, [9, 8], density=0.15, seed=seed, dtype=torch.float64, storage="csr" if storage == "mixed" else storage
+    )
     optimizer = CHT(model, OPTIMIZERS["sgd"](model), every=1, drop_fraction=0.3, seed=seed)
     before = pairs_of(model)
     chosen = {i: optimizer.choose_drop([one], 0.3)[0] for i, one in enumerate(optimizer.values)}

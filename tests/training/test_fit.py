@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,15 @@ def test_early_stopping_restores_the_best_epoch() -> None:
     assert EarlyStopping("val_accuracy").mode == "max"
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Hear Ctrl-C as in the foreground, also where these tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_keeps_what_is_there() -> None:
     def press(run: Run) -> None:
         if run.epoch == 2:
@@ -145,6 +155,14 @@ def test_ctrl_c_keeps_what_is_there() -> None:
     model(X).sum().backward()
 
 
+@pytest.mark.usefixtures("ctrl_c")
+def test_a_job_in_the_background_is_not_ended_by_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    history = run(make(), epochs=2, callbacks=[lambda run: signal.raise_signal(signal.SIGINT)])
+    assert (history.ended, len(history)) == ("finished", 2)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_second_ctrl_c_ends_at_once() -> None:
     class Slow(Callback):
         def on_step(self, run: Run) -> None:
