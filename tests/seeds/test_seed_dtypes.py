@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,10 @@ from deepgraph.recurrent import MaskedDeepRNN, MaskedGRULayer, MaskedLSTMLayer, 
 from deepgraph.scalable import ScalableDAN, ScalableDeepFFN
 from deepgraph.sparse import DeepCellDAN, MaskedLinearLayer, SparseLayer, edge_values
 from deepgraph.supermask import add_masks, learned_masks
+
+needs_compiler = pytest.mark.skipif(
+    shutil.which("g++") is None and shutil.which("clang++") is None, reason="inductor needs a C++ compiler"
+)
 
 THEME = nx.DiGraph([("a", "c"), ("b", "c"), ("a", "d"), ("c", "d")])
 FLOATS = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
@@ -124,13 +129,14 @@ def test_learned_masks_train_in_every_dtype(strategy: Any, dtype: torch.dtype) -
     assert all(mask.scores.grad is not None and mask.scores.grad.dtype == dtype for mask in learned_masks(model))
 
 
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=[pytest.mark.slow, needs_compiler])])
 @pytest.mark.parametrize("biases", ["ignore", "as_connections", "second_bias"])
-def test_a_compiled_rewireable_model_trains_as_it_does_alone(biases: Any) -> None:
+def test_a_compiled_rewireable_model_trains_as_it_does_alone(biases: Any, backend: str) -> None:
     def steps(compiled: bool) -> list[torch.Tensor]:
         torch.manual_seed(0)
         model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 3))
         rewireable, _ = convert(model, biases, seed=0)
-        run = torch.compile(model, backend="aot_eager", fullgraph=True) if compiled else model
+        run = torch.compile(model, backend=backend, fullgraph=True) if compiled else model
         optimizer = SoftDEEPR(rewireable, lr=0.1, temp=0.0)
         for seed in range(3):
             x = torch.randn(5, 1, 4, 4, generator=torch.Generator().manual_seed(seed))
