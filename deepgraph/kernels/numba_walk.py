@@ -28,7 +28,7 @@ from deepgraph.kernels.plan import has_numba
 from deepgraph.kernels.tiling import Tiling, narrow, tile_width, tiling
 from deepgraph.kernels.topology import Topology
 
-__all__ = ["NumbaWalk", "thread_pool"]
+__all__ = ["NumbaWalk", "announce", "thread_pool"]
 
 _logger = logging.getLogger("deepgraph.kernels")
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16)
@@ -50,7 +50,7 @@ if hasattr(os, "register_at_fork"):
 
 
 @cache
-def _announce() -> None:
+def announce() -> None:
     """Say once per process that kernels are being compiled, unless numba's disk cache has them."""
     from deepgraph.kernels import numba_loops
 
@@ -226,7 +226,7 @@ class NumbaWalk(Kernel):
         """Return (y (B, O), saved (tiles, N + K + 2, T)); see `Kernel.forward`."""
         from deepgraph.kernels import numba_loops, numba_panels
 
-        _announce()
+        announce()
         t, batch, dtype = self.topology, x.shape[0], x.dtype
         cut = self._tiling(batch, dtype)
         if self._narrow is not None and narrow(cut.tile, self.saved_dtype(dtype).itemsize):
@@ -281,7 +281,7 @@ class NumbaWalk(Kernel):
 
         y = None
         if len(biases) == len(weights) and x.is_contiguous() and x.dtype != torch.bfloat16:
-            _announce()
+            announce()
             y = self._narrow.checked(x, weights, biases, tile, self._buffers, fits)
         if y is None:
             self.check(x, weights, torch.cat(biases))

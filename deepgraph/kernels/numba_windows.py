@@ -12,7 +12,7 @@ from torch import Tensor
 from deepgraph.errors import MissingDependencyError, UnsupportedOperationError
 from deepgraph.graph.arrays import Array
 from deepgraph.kernels.convolution import ConvolutionKernel, Gradients
-from deepgraph.kernels.numba_walk import _announce, thread_pool
+from deepgraph.kernels.numba_walk import announce, thread_pool
 from deepgraph.kernels.plan import has_numba
 from deepgraph.kernels.tiling import MAX_GROUPS
 from deepgraph.kernels.windows import ConvolutionShape, Layout, make_layout
@@ -106,7 +106,7 @@ class NumbaWindows(ConvolutionKernel):
         """Return (B, O, H', W'); see `ConvolutionKernel.forward`."""
         from deepgraph.kernels.numba_window_loops import forward_windows
 
-        _announce()
+        announce()
         x, image = self._flattened(x), x.shape[2:]
         layout, (indptr, places, perm), _ = self._table(x)
         y = torch.empty(len(x), self.shape.out_channels, layout.out_height, layout.out_width, dtype=x.dtype)

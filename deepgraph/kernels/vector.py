@@ -20,18 +20,19 @@ from deepgraph.kernels.activations import LEAKY_SLOPE, activation
 __all__ = [
     "Rows",
     "constant",
+    "edge_gradients",
     "row_backward",
     "row_continue",
     "row_forward",
     "row_scatter",
     "row_weight_gradient",
+    "weighted_sums",
 ]
 
 IDENTITY, RELU, LEAKY = (activation(name).code for name in ("identity", "relu", "leaky_relu"))
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
-_UNROLL = 4
-# As many sums in flight as it takes to hide the latency of one addition.
-_CHAINS = 4
+# Edges at a time, and as many sums in flight as it takes to hide the latency of one addition.
+_UNROLL, _CHAINS = 4, 4
 
 
 def constant(value: int) -> ir.Constant:
@@ -211,7 +212,7 @@ def _clip_sums(rows: Rows, slots: list[Any], mode: Any) -> None:
     rows.by_mode(mode, {RELU: lambda: clip(lambda z: zero), LEAKY: lambda: clip(lambda z: builder.fmul(z, slope))})
 
 
-def _weighted_sums(rows: Rows, own: Any, slots: list[Any], steps: Any, weights: Any, first: Any, last: Any) -> None:
+def weighted_sums(rows: Rows, own: Any, slots: list[Any], steps: Any, weights: Any, first: Any, last: Any) -> None:
     """Emit the loop that adds w[e] * a[source of e] to sums in stack slots: one chain, or several of short rows.
 
     LLVM turns the slots into phi nodes: the sums live in registers for the whole loop.
@@ -249,7 +250,7 @@ def _forward(
         rows = Rows(context, builder, w.dtype, tile.literal_value)
         target = rows.row(rows.data(a, a_value), rank_value)
         sums = [cgutils.alloca_once_value(builder, rows.splat(bias)) for _ in range(rows.count)]
-        _weighted_sums(rows, target, sums, rows.steps(step, step_value), rows.data(w, w_value), first, last)
+        weighted_sums(rows, target, sums, rows.steps(step, step_value), rows.data(w, w_value), first, last)
         _clip_sums(rows, sums, mode_value)
         for k, slot in enumerate(sums):
             rows.store(builder.load(slot), target, k)
@@ -267,7 +268,7 @@ def _continue(typing: Any, tile: Any, a: Any, rank: Any, step: Any, w: Any, star
         rows = Rows(context, builder, w.dtype, tile.literal_value)
         target = rows.row(rows.data(a, a_value), rank_value)
         sums = [cgutils.alloca_once_value(builder, rows.load(target, k)) for k in range(rows.count)]
-        _weighted_sums(rows, target, sums, rows.steps(step, step_value), rows.data(w, w_value), first, last)
+        weighted_sums(rows, target, sums, rows.steps(step, step_value), rows.data(w, w_value), first, last)
         _clip_sums(rows, sums, mode_value)
         for k, slot in enumerate(sums):
             rows.store(builder.load(slot), target, k)
@@ -334,7 +335,7 @@ def _scatter(typing: Any, tile: Any, a: Any, rank: Any, step: Any, w: Any, start
     return signature, codegen
 
 
-def _edge_gradients(
+def edge_gradients(
     rows: Rows, own: list[Any], edges: tuple[Any, Any, Any, Any], sums: list[Any], dz: Any, dw: Any, fresh: Any
 ) -> None:
     """Emit the loop over out-edges: dw[e] += <own, dz[e]>, and sums += w[e] * dz[e] from the same load of dz.
@@ -401,7 +402,7 @@ def _backward(
         # A row of one vector is one chain of additions: four chains hide their latency.
         chains = _UNROLL if rows.count == 1 else 1
         more = [cgutils.alloca_once_value(builder, rows.fill(0.0)) for _ in range(rows.count * (chains - 1))]
-        _edge_gradients(rows, own, edges, sums + more, target, rows.data(dw, dw_value), fresh_value)
+        edge_gradients(rows, own, edges, sums + more, target, rows.data(dw, dw_value), fresh_value)
         for slot in more:
             builder.store(builder.fadd(builder.load(sums[0]), builder.load(slot)), sums[0])
         zero, slope = rows.fill(0.0), rows.fill(LEAKY_SLOPE)
@@ -436,7 +437,7 @@ def _weight_gradient(
         own_row, target = (rows.row(rows.data(*pair), rank_value) for pair in ((a, a_value), (dz, dz_value)))
         own = [rows.load(own_row, k) for k in range(rows.count)]
         edges = (rows.steps(step, step_value), None, first, last)
-        _edge_gradients(rows, own, edges, [], target, rows.data(dw, dw_value), fresh_value)
+        edge_gradients(rows, own, edges, [], target, rows.data(dw, dw_value), fresh_value)
         return context.get_dummy_value()
 
     return signature, codegen

@@ -12,7 +12,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from deepgraph.kernels.vector import Rows, _edge_gradients, _weighted_sums
+from deepgraph.kernels.vector import Rows, edge_gradients, weighted_sums
 
 __all__ = ["shifted_backward", "shifted_forward"]
 
@@ -41,7 +41,7 @@ def _forward(
         rows = _Shifted(context, builder, w.dtype, tile.literal_value)
         base = rows.at(rows.data(x, x_value), at_value)
         sums = [cgutils.alloca_once_value(builder, rows.splat(bias)) for _ in range(rows.count)]
-        _weighted_sums(rows, base, sums, rows.steps(places, places_value), rows.data(w, w_value), first, last)
+        weighted_sums(rows, base, sums, rows.steps(places, places_value), rows.data(w, w_value), first, last)
         target = rows.at(rows.data(y, y_value), into_value)
         for k, slot in enumerate(sums):
             rows.store(builder.load(slot), target, k)
@@ -72,7 +72,7 @@ def _backward(
         base = rows.at(rows.data(dy, dy_value), at_value)
         edges = (rows.steps(places, places_value), rows.data(w, w_value), first, last)
         added = ir.Constant(ir.IntType(1), 0)
-        _edge_gradients(rows, mine, edges, sums, base, rows.data(dw, dw_value), added)
+        edge_gradients(rows, mine, edges, sums, base, rows.data(dw, dw_value), added)
         target = rows.at(rows.data(dx, dx_value), own_value)
         for k, slot in enumerate(sums):
             rows.store(builder.load(slot), target, k)

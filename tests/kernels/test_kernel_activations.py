@@ -106,7 +106,7 @@ def test_the_walk_announces_compilation_once(monkeypatch: pytest.MonkeyPatch, ca
 
     from deepgraph.kernels import numba_walk
 
-    numba_walk._announce.cache_clear()
+    numba_walk.announce.cache_clear()
     monkeypatch.setattr(Path, "glob", lambda self, pattern: iter(()))
     kernel = NumbaWalk(random_topology(0, 6, 3, 0.5, [1]))
     t = kernel.topology
