@@ -44,8 +44,7 @@ class Rows:
     """Emits vector code on rows of `tile` columns of one dtype; a row is `count` vectors of up to 64 bytes."""
 
     def __init__(self, context: Any, builder: Any, dtype: Any, tile: int) -> None:
-        self.context, self.builder = context, builder
-        self.bits = dtype.bitwidth
+        self.context, self.builder, self.bits = context, builder, dtype.bitwidth
         self.scalar = ir.FloatType() if self.bits == 32 else ir.DoubleType()
         self.lanes = min(512 // self.bits, tile)
         self.vector = ir.VectorType(self.scalar, self.lanes)
