@@ -36,8 +36,9 @@ myst_heading_anchors = 3
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
-    "filename_pattern": r"/plot_",
-    "ignore_pattern": r"^(?!.*/plot_)",
+    "filename_pattern": r"(?:^|/)plot_",
+    # Of the name alone in some versions of sphinx-gallery, of the path in others.
+    "ignore_pattern": r"^(?!(?:.*/)?plot_[^/]*$)",
     "download_all_examples": False,
     "write_computation_times": False,
     "remove_config_comments": True,

@@ -23,6 +23,15 @@ def test_there_are_enough():
     assert len(SCRIPTS) >= 12
 
 
+@pytest.mark.parametrize("folder", ["", "examples/", "/home/plot_me/examples/"])
+def test_the_documentation_takes_all_of_them_and_nothing_else(folder):
+    conf = (EXAMPLES.parent / "docs" / "conf.py").read_text()
+    taken, ignored = (re.search(rf'"{name}_pattern": r"(.*)",', conf)[1] for name in ("filename", "ignore"))
+    for name, wanted in [*((path.name, True) for path in SCRIPTS), ("supermask.py", False), ("make_images.py", False)]:
+        assert (re.search(ignored, folder + name) is None) == wanted
+        assert bool(re.search(taken, folder + name)) or not wanted
+
+
 @each_script
 def test_a_script_is_short_and_says_what_it_shows(path):
     text = path.read_text()
