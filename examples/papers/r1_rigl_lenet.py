@@ -118,6 +118,13 @@ def checks(runs, real: bool) -> list[tuple[str, bool]]:
     return found
 
 
+WHY = (
+    "for a reason not found: seeds lie between 1.69 and 2.01, two of four within the tolerance, and more units of the "
+    "first hidden layer live than in the paper; with weights drawn for the sparse fan-in the error of a seed was 1.84, "
+    "and 179 of these units lived"
+)
+
+
 EXPERIMENT = Experiment(
     name="r1",
     title="RigL, SET and static LeNet 300-100 on MNIST, 99 % / 89 % / 0 % sparse",
@@ -129,13 +136,13 @@ EXPERIMENT = Experiment(
     needs="mnist",
     seeds=5,
     targets=[
-        Target("RigL, error at the end (%)", "rigl", "error", 1.48, 0.3,
+        Target("RigL, error at the end (%)", "rigl", "error", 1.48, 0.3, why=WHY,
                headline="RigL, LeNet 300-100 on MNIST, 2.5 % of the weights, error (%)"),
         Target("SET, error at the end (%)", "set", "error"),
         Target("static, error at the end (%)", "static", "error"),
         Target("RigL - SET, accuracy (points)", "rigl", kind="above", minus="set"),
         Target("SET - static, accuracy (points)", "set", kind="above", minus="static"),
-        *(Target(f"RigL, live {UNITS[k]} units", "rigl", unit(k), count, spread)
+        *(Target(f"RigL, live {UNITS[k]} units", "rigl", unit(k), count, spread, why=WHY if k == 1 else "")
           # The paper gives no spread for the units.
           for k, count, spread in ((0, 408, 41), (1, 100, 15), (2, 69, 10))),
         Target("RigL, kFLOPs of the live network", "rigl", "kflops", 12.6, 0.7),

@@ -65,9 +65,8 @@ def test_the_mnist_cnn_goes_round(models):
     small = prune_half(model, graph)
     apply_edits(model, graph)
     assert sum(int((p == 0).sum()) for p in model.parameters()) >= len(small)
-    few = images[:1000]
-    after, again = predict(model, few), predict(MaskedDeepDAN.from_graph(graph), few.flatten(1))
-    assert not torch.equal(after, expected[:1000])
+    after, again = predict(model, images), predict(MaskedDeepDAN.from_graph(graph), images.flatten(1))
+    assert not torch.equal(after, expected)
     assert torch.equal(after.argmax(1), again.argmax(1))
     assert float((again - after).abs().max() / after.abs().max()) < 1e-5
 
