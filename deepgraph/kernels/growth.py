@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepgraph.errors import ArgumentError, CapacityError, EdgeError, ShapeError
+from deepgraph.kernels.growth_scan import best_by_bytes
 from deepgraph.kernels.products import add_product
 from deepgraph.kernels.selection import highest, largest
 
@@ -156,6 +157,13 @@ class AbsentPairs:
         """Return the edges as ascending numbers src * num_targets + dst."""
         keys: Int64 = self.src * self.num_targets + self.dst
         return keys if (keys[1:] > keys[:-1]).all() else _distinct(np.sort(keys))
+
+    @cached_property
+    def compressed(self) -> tuple[Int64, NDArray[np.int32], NDArray[np.uint8]]:
+        """Return (indptr (S + 1,), dst (P,), stays (P,)): pairs as compressed rows, and 1 for those that are edges."""
+        src, dst = np.divmod(self._keys, max(self.num_targets, 1))
+        indptr = np.r_[0, np.cumsum(np.bincount(src, minlength=self.num_sources))]
+        return indptr.astype(np.int64), dst.astype(np.int32), np.ones(len(dst), np.uint8)
 
     def taken(self, u: Int64, v: Int64) -> NDArray[np.bool_]:
         """Return which of the pairs (u, v), each (K,), are edges."""
@@ -409,6 +417,10 @@ def best_absent(
     if k == 0:
         return u, v, scores
     inverse = _inverse_rms(factors, reduce_block) if scale == "rms" else None
+    if not ranked and reduce_block is None:
+        found_by_bytes = best_by_bytes(pairs, factors, k, inverse)
+        if found_by_bytes is not None:
+            return found_by_bytes
     threshold = 0.0
     for begin, left, block in _blocks(pairs, factors, inverse, reduce_block):
         at, found = largest(block.view(-1), k, threshold)

@@ -57,6 +57,11 @@ class FreePairs(AbsentPairs):
         return found
 
     @cached_property
+    def compressed(self) -> tuple[Index, npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+        """Return the pairs of the edge set as compressed rows, and 1 for those that stay."""
+        return (*self.__dict__["edges"].csr(), self._stays.view(np.uint8))
+
+    @cached_property
     def count(self) -> int:
         """Return the number of pairs that may grow."""
         return self.num_admissible - self.num_edges
