@@ -22,7 +22,7 @@ from deepgraph.kernels.growth_scan import best_by_bytes
 from deepgraph.kernels.products import add_product
 from deepgraph.kernels.selection import highest, largest
 
-__all__ = ["AbsentPairs", "Factors", "best_absent", "pair_scores", "sample_absent"]
+__all__ = ["AbsentPairs", "Factors", "best_absent", "best_absent_pairs", "pair_scores", "sample_absent"]
 
 Factors = Sequence[tuple[Tensor, Tensor]]
 """Captured (A (S, B), dZ (T, B)), one for each backward pass; their gradients add up."""
@@ -417,10 +417,6 @@ def best_absent(
     if k == 0:
         return u, v, scores
     inverse = _inverse_rms(factors, reduce_block) if scale == "rms" else None
-    if not ranked and reduce_block is None:
-        found_by_bytes = best_by_bytes(pairs, factors, k, inverse)
-        if found_by_bytes is not None:
-            return found_by_bytes
     threshold = 0.0
     for begin, left, block in _blocks(pairs, factors, inverse, reduce_block):
         at, found = largest(block.view(-1), k, threshold)
@@ -445,3 +441,29 @@ def best_absent(
     else:
         order = np.argsort(keys)
     return u[order], v[order], scores[order]
+
+
+def best_absent_pairs(
+    pairs: AbsentPairs, factors: Factors, k: int, scale: Scale = "none", reduce_block: Reduce | None = None
+) -> tuple[Int64, Int64]:
+    """Return (u (k,), v (k,)), the pairs of `best_absent`, which has the parameters and errors, in canonical order.
+
+    Without scores, which most pairs then do not need: coarse products say that they are too small or large enough.
+
+    Examples
+    --------
+    >>> a, dz = torch.tensor([[1.0], [3.0]]), torch.tensor([[1.0], [-2.0]])
+    >>> u, v = best_absent_pairs(AbsentPairs(2, 2, [1], [1]), [(a, dz)], 2)
+    >>> u.tolist(), v.tolist()
+    ([0, 1], [1, 0])
+    """
+    if reduce_block is None and 0 < k <= pairs.count:
+        _check_factors(factors, pairs.num_sources, pairs.num_targets)
+        inverse = _inverse_rms(factors, None) if scale == "rms" else None
+        found = best_by_bytes(pairs, factors, k, inverse)
+        if found is not None:
+            u, v = found
+            keys = u * pairs.num_targets + v
+            order = slice(None) if (keys[1:] > keys[:-1]).all() else np.argsort(keys)
+            return u[order], v[order]
+    return best_absent(pairs, factors, k, scale, reduce_block, ranked=False)[:2]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,13 +26,18 @@ if TYPE_CHECKING:
 
 __all__ = ["best_by_bytes"]
 
+Ids = NDArray[np.int32]
 Floats = NDArray[np.float32]
-Found = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
+Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
+Part = tuple[Ids, Ids, Floats, Floats]
+"""Sources and targets of pairs, and the lowest and the highest that their scores may be."""
+
+_PART = (np.int32, np.int32, np.float32, np.float32)
 
 # Fewer pairs are computed as fast as they are sorted out.
 _FEWEST = 1 << 16
 # Sources and targets whose pairs give a first guess of the k-th best score.
-_SAMPLE = 128
+_SAMPLE = 160
 # Targets at a time, whose bytes stay in the second cache, and pairs that are put aside at a time.
 _TARGETS = 4096
 _CHUNK = 1 << 16
@@ -40,10 +47,10 @@ _THREAD_WORK = 64_000_000
 
 def best_by_bytes(
     pairs: AbsentPairs, factors: Sequence[tuple[Tensor, Tensor]], k: int, inverse: Tensor | None
-) -> Found | None:
-    """Return (u (k,), v (k,), score (k,)), the best absent pairs in canonical order; None where this does not pay.
+) -> Pairs | None:
+    """Return (u (k,), v (k,)), the best absent pairs; None where this does not pay.
 
-    Pairs are exactly those of a full sort, with ties in canonical order; their scores are right up to rounding.
+    They are exactly those of a full sort, with ties in canonical order.
 
     Parameters
     ----------
@@ -61,7 +68,7 @@ def best_by_bytes(
         return None
     announce()
     search = _Search(pairs, factors, k, inverse)
-    for share in (1.0, 4.0):
+    for share in (1.0, 2.0, 8.0):
         limit = search.guess(share)
         # Bounds are float32 numbers that must neither vanish nor overflow.
         if not 1e-20 < limit < 1e20:
@@ -118,108 +125,128 @@ class _Search:
         groups, blocks = -(-batch // 4), -(-targets // WIDTH)
         left, right = np.zeros((sources + ROWS - 1, 4 * groups), np.uint8), _aligned((blocks, groups, WIDTH), np.int32)
         rows, columns = np.zeros((sources + ROWS - 1, 4), np.float32), np.zeros((4, blocks * WIDTH), np.float32)
-        quantized_sources(self.a, self.slack, left, rows)
-        quantized_targets(self.z, self.scale, right, columns)
+        quantized_sources(self.a, *_extremes(self.a), self.slack, left, rows)
+        quantized_targets(self.z, *_extremes(self.z), self.scale, right, columns)
         self.coarse = left, rows, right, columns
         self.slack_of_all = self.slack * float(rows[:, 3].max()) * float(columns[2].max())
-        indptr, dst, stays = pairs.compressed
-        self.edges = indptr, dst, stays
+        self.edges = pairs.compressed
 
     def guess(self, share: float) -> float:
         """Return what the k-th best score reaches almost surely, for a larger `share` more surely."""
-        rows, columns = (
-            np.unique((np.arange(_SAMPLE) * 0.6180339887 % 1 * size).astype(np.int64))
-            for size in (len(self.a), len(self.z))
-        )
-        sample = np.abs(self.a[rows] @ self.z[columns].T) * self.scale[columns]
+        rows, columns = _some(len(self.a)), _some(len(self.z))
+        product = torch.from_numpy(self.a[rows]) @ torch.from_numpy(self.z[columns]).T
+        sample = np.abs(product.numpy()) * self.scale[columns]
         expected = self.k / self.pairs.count * sample.size
-        rank = int(share * (1.2 * expected + 4 * math.sqrt(expected) + 8))
-        if rank >= sample.size:
-            return 0.0
-        return float(np.partition(sample, sample.size - rank, axis=None)[sample.size - rank])
+        rank = int(share * (1.3 * expected + 3 * math.sqrt(expected) + 8))
+        # Neurons that are off make many zeros, and equal numbers make partitions slow.
+        sample = sample[sample > 0]
+        return float(_kth(sample, rank)) if rank <= len(sample) else 0.0
 
-    def above(self, limit: float) -> Found | None:
+    def above(self, limit: float) -> Pairs | None:
         """Return the best pairs if k scores reach `limit`, else None."""
-        self.limit, self.first_limit = limit, limit
-        self.parts: list[tuple[Any, Any, Floats]] = []
+        self.limit = limit
+        self.parts: list[Part] = []
         self.held = 0
         targets = len(self.z)
         threads = torch.get_num_threads() if self.a.size * targets >= _THREAD_WORK else 1
         ends = np.linspace(0, len(self.a), threads + 1).astype(np.int64).tolist()
         for left in range(0, targets, _TARGETS):
-            tasks = [(begin, end, left, min(left + _TARGETS, targets)) for begin, end in zip(ends, ends[1:])]
+            tasks = [(begin, end, left, min(left + _TARGETS, targets)) for begin, end in pairwise(ends)]
             if threads == 1:
-                self._scan(*tasks[0])
+                self._scan(tasks[0])
             else:
-                list(thread_pool(threads).map(lambda task: self._scan(*task), tasks))
-        u, v, score = (np.concatenate(side) for side in zip(*self.parts, strict=True))
-        return self._chosen(u, v, score)
+                list(thread_pool(threads).map(self._scan, tasks))
+        return self._chosen(*_together(self.parts), limit)
 
-    def _scan(self, begin: int, end: int, left: int, right: int) -> None:
+    def _scan(self, bounds: tuple[int, int, int, int]) -> None:
         """Put aside the pairs of some sources and targets that may be among the best."""
         from deepgraph.kernels.numba_scores import scan
-        from deepgraph.kernels.vector_scores import ROWS
+        from deepgraph.kernels.vector_scores import ROWS, WIDTH
 
+        begin, end, left, right = bounds
         width = right - left
         room = max(_CHUNK, 2 * ROWS * width)
-        hits, marks = np.zeros((ROWS, 4), np.int64), np.zeros((ROWS, width), np.uint8)
-        work = hits, marks, np.empty((ROWS, width + 1), np.int32)
-        found = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.float32)
+        work = (
+            np.zeros((ROWS, 4), np.int64), np.empty((2, ROWS, WIDTH), np.float32), np.zeros((ROWS, width), np.uint8),
+            *(np.empty((ROWS, width + 1), dtype) for dtype in _PART[1:]),
+        )  # fmt: skip
+        found = tuple(np.empty(room, dtype) for dtype in _PART)
         while begin < end:
-            bounds = begin, end, left, right
-            limit = np.float32(self.limit)
             begin, count = scan(
-                self.a, self.z, self.scale, self.coarse, self.edges, limit, self.slack, bounds, work, found
+                self.coarse, self.edges, np.float32(self.limit), (begin, end, left, right), work, found
             )
-            self._put_aside([side[:count].copy() for side in found])
+            self._put_aside(tuple(side[:count].copy() for side in found))
 
-    def _put_aside(self, part: list[NDArray[Any]]) -> None:
-        self.parts.append((part[0], part[1], part[2]))
+    def _put_aside(self, part: Part) -> None:
+        self.parts.append(part)
         self.held += len(part[0])
         if self.held > 3 * self.k + 2 * _CHUNK:
             # More than expected: what is below the k-th best so far is of no use.
-            u, v, score = (np.concatenate(side) for side in zip(*self.parts, strict=True))
-            self.limit = max(self.limit, float(_kth(score, self.k)) - 2 * self.slack_of_all)
-            stays = score >= self.limit - 2 * self.slack_of_all
-            self.parts = [(u[stays], v[stays], score[stays])]
-            self.held = int(stays.sum())
+            u, v, low, high = _together(self.parts)
+            self.limit = max(self.limit, float(_kth(low, self.k)))
+            stays = np.flatnonzero(high >= self.limit)
+            self.parts = [(u[stays], v[stays], low[stays], high[stays])]
+            self.held = len(stays)
 
-    def _chosen(self, u: NDArray[Any], v: NDArray[Any], score: Floats) -> Found | None:
+    def _chosen(self, u: Ids, v: Ids, low: Floats, high: Floats, limit: float) -> Pairs | None:
         """Return the best of the pairs (N,) that were put aside, None where there may be better ones."""
-        if len(score) < self.k:
+        if len(u) < self.k:
             return None
-        kth, off = float(_kth(score, self.k)), 2 * self.slack_of_all
-        if kth - off < self.first_limit:
+        least, most = (float(_kth(side, self.k)) for side in (low, high))
+        rows = np.flatnonzero(high >= least)
+        unclear = np.flatnonzero(low[rows] <= most)
+        at, missing = rows[unclear], self.k - (len(rows) - len(unclear))
+        scores = self._scores(u[at], v[at])
+        kth, off = float(_kth(scores, missing)), 2 * self.slack_of_all
+        if kth - off < limit:
             return None
-        chosen = score > kth + off
-        near = np.flatnonzero(~chosen & (score >= kth - off))
-        missing = self.k - int(chosen.sum())
-        if missing < len(near):
-            near = near[highest(self._exact(u[near], v[near]), self._keys(u[near], v[near]), missing)]
-        chosen[near] = True
-        u, v, score = u[chosen].astype(np.int64), v[chosen].astype(np.int64), score[chosen]
-        keys = self._keys(u, v)
-        if not (keys[1:] > keys[:-1]).all():
-            order = np.argsort(keys)
-            u, v, score = u[order], v[order], score[order]
-        return u, v, score.astype(np.float64)
+        stays = np.ones(len(rows), bool)
+        stays[unclear] = self._best(u[at], v[at], scores, kth, off, missing)
+        rows = rows[stays]
+        return u[rows].astype(np.int64), v[rows].astype(np.int64)
 
-    def _keys(self, u: NDArray[Any], v: NDArray[Any]) -> NDArray[np.int64]:
-        keys: NDArray[np.int64] = u.astype(np.int64) * self.pairs.num_targets + v
-        return keys
-
-    def _exact(self, u: NDArray[Any], v: NDArray[Any]) -> NDArray[np.float64]:
-        from deepgraph.kernels.numba_scores import exact_scores
+    def _scores(self, u: Ids, v: Ids) -> Floats:
+        """Return the scores of pairs (N,), off by at most `slack_of_all`."""
+        from deepgraph.kernels.numba_scores import close_scores
 
         scores = np.empty(len(u), np.float32)
-        exact_scores(self.a, self.z, self.scale, self.cuts, u, v, scores)
-        return scores.astype(np.float64)
+        close_scores(self.a, self.z, self.scale, u, v, scores)
+        return scores
+
+    def _best(self, u: Ids, v: Ids, scores: Floats, kth: float, off: float, count: int) -> NDArray[np.bool_]:
+        """Return which of the pairs (N,) are the best `count`, ties in canonical order; the last is near `kth`."""
+        from deepgraph.kernels.numba_scores import exact_scores
+
+        chosen = scores > kth + off
+        near = np.flatnonzero(~chosen & (scores >= kth - off))
+        exact = np.empty(len(near), np.float32)
+        exact_scores(self.a, self.z, self.scale, self.cuts, u[near], v[near], exact)
+        keys = u[near].astype(np.int64) * self.pairs.num_targets + v[near]
+        chosen[near[highest(exact.astype(np.float64), keys, count - int(chosen.sum()))]] = True
+        return chosen
+
+
+def _together(parts: list[Part]) -> Part:
+    """Return parts as one, in canonical order if each part is and they follow each other."""
+    u, v, low, high = (np.concatenate(side) for side in zip(*parts, strict=True))
+    return u, v, low, high
+
+
+@cache
+def _some(size: int) -> NDArray[np.int64]:
+    """Return some of the numbers below `size`, everywhere alike and in no rhythm."""
+    return np.unique((np.arange(_SAMPLE) * 0.6180339887 % 1 * size).astype(np.int64))
 
 
 def _joined(sides: list[Tensor]) -> Floats:
     joined = sides[0] if len(sides) == 1 else torch.cat(sides, 1)
     found: Floats = joined.detach().contiguous().numpy()
     return found
+
+
+def _extremes(rows: Floats) -> tuple[Floats, Floats]:
+    tensor = torch.from_numpy(rows)
+    return tensor.amin(1).numpy(), tensor.amax(1).numpy()
 
 
 def _kth(scores: Floats, k: int) -> Any:

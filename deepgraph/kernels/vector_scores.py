@@ -61,25 +61,23 @@ class _Emitter:
 
 
 def _coarse(
-    typing: Any, a: Any, first: Any, z: Any, block: Any, sources: Any, targets: Any, limit: Any, hits: Any
+    typing: Any, a: Any, first: Any, z: Any, block: Any, sources: Any, targets: Any, limit: Any, hits: Any, sizes: Any
 ) -> Any:
     """hits[r, w] bit l: whether pair (first + r, 16 w + l of the block) may reach the limit; returns whether any may.
+
+    sizes[0] and sizes[1] (ROWS, WIDTH): the lowest and the highest that |score| may be.
 
     `a` (S + 5, 4 K) uint8 and `z` (blocks, K, WIDTH, 4) int8 are rows in units of their own, whose product is
     unit_u * unit_v * sum + low_u * total_v. `sources` (S + 5, 4) are (unit, low, error, norm) and `targets`
     (4, blocks * WIDTH) the (unit, total, norm, error): it is off by at most error_u norm_v + norm_u error_v.
     """
-    signature = types.int64(a, types.int64, z, types.int64, sources, targets, types.float32, hits)
+    signature = types.int64(a, types.int64, z, types.int64, sources, targets, types.float32, hits, sizes)
 
     def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
         emit = _Emitter(context, builder)
-        a_value, first_value, z_value, block_value, source_value, target_value, limit_value, hits_value = arguments
-        left, right, source_facts, target_facts, out = (
-            emit.array(kind, value)
-            for kind, value in (
-                (a, a_value), (z, z_value), (sources, source_value), (targets, target_value), (hits, hits_value),
-            )
-        )  # fmt: skip
+        first_value, block_value, limit_value = (arguments[n] for n in (1, 3, 6))
+        kinds = ((a, 0), (z, 2), (sources, 4), (targets, 5), (hits, 7), (sizes, 8))
+        left, right, source_facts, target_facts, out, around = (emit.array(kind, arguments[n]) for kind, n in kinds)
         constant = lambda value: ir.Constant(_I64, value)  # noqa: E731
         depth, groups = builder.extract_value(left.shape, 1), builder.extract_value(right.shape, 1)
         rows = [builder.add(first_value, constant(r)) for r in range(ROWS)]
@@ -116,8 +114,13 @@ def _coarse(
                 score = builder.fmul(builder.sitofp(builder.load(slot), _FLOATS), unit)
                 score = builder.fadd(builder.fmul(score, facts[0]), builder.fmul(facts[1], total))
                 slack = builder.fadd(builder.fmul(facts[2], norm), builder.fmul(facts[3], error))
-                size = builder.fadd(emit.call(f"llvm.fabs.v{_LANES}f32", _FLOATS, score), slack)
-                over = builder.fcmp_ordered(">=", size, emit.splat(limit_value, _FLOATS))
+                size = emit.call(f"llvm.fabs.v{_LANES}f32", _FLOATS, score)
+                low, high = builder.fsub(size, slack), builder.fadd(size, slack)
+                for side, value in enumerate((low, high)):
+                    place = constant(side * ROWS * WIDTH + r * WIDTH + w * _LANES)
+                    place = builder.bitcast(emit.at(around.data, place, _FLOAT), _FLOATS.as_pointer())
+                    builder.store(value, place, align=4)
+                over = builder.fcmp_ordered(">=", high, emit.splat(limit_value, _FLOATS))
                 bits = builder.zext(builder.bitcast(over, ir.IntType(_LANES)), _I64)
                 builder.store(bits, emit.at(out.data, constant(r * _VECTORS + w), _I64))
                 any_hit = builder.or_(any_hit, bits)
