@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 __all__ = ["loop_for"]
 
 Array = npt.NDArray[Any]
 
-# Fewer rows are done by whole arrays before a compiled loop is even found.
-_FEWEST = 2048
+# Fewer rows are done by whole arrays before numba is imported for them, and before a loop of it is even found.
+_FEWEST, _FEW = 2048, 64
 
 
 def _bounds_loop(indptr: Array, dst: Array, src: Array, target: Array, out: Array) -> None:
@@ -144,4 +144,4 @@ def loop_for(name: str, size: int) -> Callable[..., Any] | None:
     >>> loop_for("merge", 3) is None
     True
     """
-    return _compiled(name) if size >= _FEWEST else None
+    return _compiled(name) if size >= (_FEW if "numba" in sys.modules else _FEWEST) else None

@@ -10,19 +10,17 @@ import math
 from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deepgraph.kernels.absent_pairs import AbsentPairs
+from deepgraph.kernels.compiler import has_numba
 from deepgraph.kernels.numba_walk import announce, thread_pool
-from deepgraph.kernels.plan import has_numba
 from deepgraph.kernels.selection import highest
-
-if TYPE_CHECKING:
-    from deepgraph.kernels.growth import AbsentPairs
 
 __all__ = ["best_by_bytes"]
 
@@ -170,12 +168,11 @@ class _Search:
             np.zeros((ROWS, 4), np.int64), np.empty((2, ROWS, WIDTH), np.float32), np.zeros((ROWS, width), np.uint8),
             *(np.empty((ROWS, width + 1), dtype) for dtype in _PART[1:]),
         )  # fmt: skip
-        found = tuple(np.empty(room, dtype) for dtype in _PART)
+        found: tuple[NDArray[Any], ...] = tuple(np.empty(room, dtype) for dtype in _PART)
         while begin < end:
-            begin, count = scan(
-                self.coarse, self.edges, np.float32(self.limit), (begin, end, left, right), work, found
-            )
-            self._put_aside(tuple(side[:count].copy() for side in found))
+            begin, count = scan(self.coarse, self.edges, np.float32(self.limit), (begin, end, left, right), work, found)
+            u, v, low, high = (side[:count].copy() for side in found)
+            self._put_aside((u, v, low, high))
 
     def _put_aside(self, part: Part) -> None:
         self.parts.append(part)

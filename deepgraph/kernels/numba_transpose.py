@@ -1,4 +1,4 @@
-"""The compiled loops that follow an edit: edges by target, and where panels begin. Importing this file imports numba."""
+"""The compiled loops that follow an edit: edges by target, and where panels begin. Importing it imports numba."""
 
 from __future__ import annotations
 

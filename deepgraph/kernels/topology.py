@@ -380,7 +380,7 @@ class Topology:
 
 def _shortened(step: NDArray[Any]) -> NDArray[Any]:
     """Return differences (E,) as int16 where they all fit."""
-    if step.dtype != np.int16 and (step.size == 0 or (-_MAX_INT16 <= step.min() and step.max() <= _MAX_INT16)):
+    if step.dtype != np.int16 and (step.size == 0 or (step.min() >= -_MAX_INT16 and step.max() <= _MAX_INT16)):
         step = step.astype(np.int16)
     return _frozen(step)
 

@@ -30,6 +30,10 @@ def can_multiply_bytes() -> bool:
     return not restricted and bool(binding.get_host_cpu_features().get("avx512vnni"))
 
 
+def _constant(value: int) -> ir.Constant:
+    return ir.Constant(_I64, value)
+
+
 class _Emitter:
     """What the kernels here have in common: addresses, vectors and constants."""
 
@@ -78,37 +82,34 @@ def _coarse(
         first_value, block_value, limit_value = (arguments[n] for n in (1, 3, 6))
         kinds = ((a, 0), (z, 2), (sources, 4), (targets, 5), (hits, 7), (sizes, 8))
         left, right, source_facts, target_facts, out, around = (emit.array(kind, arguments[n]) for kind, n in kinds)
-        constant = lambda value: ir.Constant(_I64, value)  # noqa: E731
         depth, groups = builder.extract_value(left.shape, 1), builder.extract_value(right.shape, 1)
-        rows = [builder.add(first_value, constant(r)) for r in range(ROWS)]
+        rows = [builder.add(first_value, _constant(r)) for r in range(ROWS)]
         begins = [emit.at(left.data, builder.mul(row, depth), _I8) for row in rows]
-        wide = constant(4 * WIDTH)
+        wide = _constant(4 * WIDTH)
         columns = emit.at(right.data, builder.mul(builder.mul(block_value, groups), wide), _I8)
         zero = ir.Constant(_INTEGERS, [0] * _LANES)
         sums = [[cgutils.alloca_once_value(builder, zero) for _ in range(_VECTORS)] for _ in range(ROWS)]
         with emit.loop(groups) as (group, _):
             there = emit.at(columns, builder.mul(group, wide), _I8)
-            values = [emit.load(there, constant(4 * _LANES * w), _I8, _INTEGERS, 64) for w in range(_VECTORS)]
+            values = [emit.load(there, _constant(4 * _LANES * w), _I8, _INTEGERS, 64) for w in range(_VECTORS)]
             for begin, slots in zip(begins, sums, strict=True):
-                four = emit.load(begin, builder.mul(group, constant(4)), _I8, _I32)
+                four = emit.load(begin, builder.mul(group, _constant(4)), _I8, _I32)
                 four = emit.splat(four, _INTEGERS)
                 for slot, value in zip(slots, values, strict=True):
-                    total = emit.call(
-                        "llvm.x86.avx512.vpdpbusd.512", _INTEGERS, builder.load(slot), four, value
-                    )
+                    total = emit.call("llvm.x86.avx512.vpdpbusd.512", _INTEGERS, builder.load(slot), four, value)
                     builder.store(total, slot)
-        column, count = builder.mul(block_value, constant(WIDTH)), builder.extract_value(target_facts.shape, 1)
-        any_hit: Any = constant(0)
+        column, count = builder.mul(block_value, _constant(WIDTH)), builder.extract_value(target_facts.shape, 1)
+        any_hit: Any = _constant(0)
         for r, slots in enumerate(sums):
             facts = [
-                emit.splat(emit.load(source_facts.data, builder.add(builder.mul(rows[r], constant(4)), constant(n)),
+                emit.splat(emit.load(source_facts.data, builder.add(builder.mul(rows[r], _constant(4)), _constant(n)),
                                      _FLOAT, _FLOAT), _FLOATS)
                 for n in range(4)
             ]  # fmt: skip
             for w, slot in enumerate(slots):
-                place = builder.add(column, constant(w * _LANES))
+                place = builder.add(column, _constant(w * _LANES))
                 unit, total, norm, error = (
-                    emit.load(target_facts.data, builder.add(builder.mul(count, constant(n)), place), _FLOAT, _FLOATS)
+                    emit.load(target_facts.data, builder.add(builder.mul(count, _constant(n)), place), _FLOAT, _FLOATS)
                     for n in range(4)
                 )
                 score = builder.fmul(builder.sitofp(builder.load(slot), _FLOATS), unit)
@@ -117,12 +118,12 @@ def _coarse(
                 size = emit.call(f"llvm.fabs.v{_LANES}f32", _FLOATS, score)
                 low, high = builder.fsub(size, slack), builder.fadd(size, slack)
                 for side, value in enumerate((low, high)):
-                    place = constant(side * ROWS * WIDTH + r * WIDTH + w * _LANES)
+                    place = _constant(side * ROWS * WIDTH + r * WIDTH + w * _LANES)
                     place = builder.bitcast(emit.at(around.data, place, _FLOAT), _FLOATS.as_pointer())
                     builder.store(value, place, align=4)
                 over = builder.fcmp_ordered(">=", high, emit.splat(limit_value, _FLOATS))
                 bits = builder.zext(builder.bitcast(over, ir.IntType(_LANES)), _I64)
-                builder.store(bits, emit.at(out.data, constant(r * _VECTORS + w), _I64))
+                builder.store(bits, emit.at(out.data, _constant(r * _VECTORS + w), _I64))
                 any_hit = builder.or_(any_hit, bits)
         return any_hit
 

@@ -43,7 +43,6 @@ class PairGradients(ABC):
         They come best first, or, faster, in canonical order where `ranked` is False.
         """
 
-
     def best_pairs(self, free: AbsentPairs, count: int) -> Pairs:
         """Return `(u, v)`, each (count,), the pairs of `best`, in canonical order."""
         return self.best(free, count, ranked=False)[:2]

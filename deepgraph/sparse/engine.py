@@ -46,7 +46,7 @@ def nobody_watches(x: Tensor) -> bool:
 
 
 def joined_pairs(parts: list[Part], num_nodes: int) -> tuple[Array, Array, tuple[int, ...], Array]:
-    """Return `(src, dst, splits, indptr)` of all parts in positions of the whole; indptr as `Topology.source_indptr`."""
+    """Return `(src, dst, splits, indptr)` of all parts in positions of the whole, for `Topology.with_edges`."""
     splits = tuple(layer.edge_set.num_edges for layer, _, _ in parts)
     degree = np.zeros(num_nodes + 1, np.int64)
     for layer, row, _ in parts:
