@@ -46,11 +46,12 @@ class TrainStep:
         for engine in engines:
             kernel = engine.program().kernel
             weights = [layer.weight.detach() for layer, _, _ in engine.parts]
-            x, saved = kernel.forward(x, weights, engine.bias(weights[0]).detach())
-            passes.append((engine, kernel, weights, saved))
+            bias = engine.bias(weights[0]).detach()
+            x, saved = kernel.forward(x, weights, bias)
+            passes.append((engine, kernel, weights, bias, saved))
         loss, dy = self._loss(x, target)
-        for number, (engine, kernel, weights, saved) in reversed(list(enumerate(passes))):
-            dx, dweights, dbias, _ = kernel.backward(dy, saved, weights, number > 0)
+        for number, (engine, kernel, weights, bias, saved) in reversed(list(enumerate(passes))):
+            dx, dweights, dbias, _ = kernel.backward(dy, saved, weights, number > 0, bias)
             engine.accept(dweights, dbias)
             dy = dy if dx is None else dx
         return loss

@@ -14,10 +14,11 @@ from deepgraph.errors import ArgumentError, TooLargeError, UnsupportedOperationE
 from deepgraph.graph import CachedLayeredGraph
 from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.node_table import NodeTable
+from deepgraph.kernels.activations import activation as activation_of
 from deepgraph.kernels.masked import MASKED_LIMIT
 from deepgraph.kernels.plan import choose_storage, has_numba
 from deepgraph.priors.densities import edge_budget
-from deepgraph.sparse.build import check_density, random_layer
+from deepgraph.sparse.build import check_density, random_layer, slope_tensor
 from deepgraph.sparse.cell_graph import CellNetwork
 from deepgraph.sparse.cells import Cell
 from deepgraph.sparse.engine import Engine, Part
@@ -25,7 +26,7 @@ from deepgraph.sparse.initialisation import draw_weights
 from deepgraph.sparse.kept_plan import calibration_in_use, kept_plan, storage_of
 from deepgraph.sparse.layer import EdgeLayer
 from deepgraph.sparse.linear import bipartite_nodes
-from deepgraph.sparse.module import BiasColumn, GraphModule, Size, flat_size, float_dtype
+from deepgraph.sparse.module import BiasColumn, GraphModule, Size, SlopeColumn, flat_size, float_dtype
 from deepgraph.sparse.normed import NormedEngine
 from deepgraph.sparse.randomness import Seed, root_seed, torch_stream
 from deepgraph.sparse.structure import Structure, assemble
@@ -36,6 +37,7 @@ __all__ = ["MaskedDeepDAN"]
 DEEP = 100
 # Up to this many pairs what surrounds a dense product takes longer than going edge by edge.
 _SMALL = 2**14
+_SLOPED = [activation_of("prelu").code]
 
 
 def dag_addresses(structure: Structure) -> Addresses:
@@ -125,7 +127,10 @@ class MaskedDeepDAN(GraphModule):
         head = edge_budget(len(last) * n_out, check_density(head_density, "head_density"))
         self._check_storage(storage)
         outer = {"storage": _outer_storage(storage, n_in * len(first)), **options}
-        self.stem: EdgeLayer | None = random_layer((n_in, len(first)), stem, activation, "stem", path=0, **outer)
+        slope = facts.slope[first[np.isin(facts.activation[first], _SLOPED)]]
+        self.stem: EdgeLayer | None = random_layer(
+            (n_in, len(first)), stem, activation, "stem", path=0, slope=slope, **outer
+        )
         self.core = _core(facts, storage="csr" if use_layer_norm else storage, path=1, **options)
         outer["storage"] = _outer_storage(storage, len(last) * n_out)
         self.head: EdgeLayer | None = random_layer((len(last), n_out), head, "identity", "head", path=2, **outer)
@@ -195,8 +200,9 @@ class MaskedDeepDAN(GraphModule):
         Parameters
         ----------
         g : CachedLayeredGraph or nx.DiGraph
-            Copied. Read where present: node columns `stage`, `role`, `bias`, `activation`, `reduce` ("sum", or "max" or
-            "prod" of the weighted inputs, to which the bias is added); edge column `weight`;
+            Copied. Read where present: node columns `stage`, `role`, `bias`, `activation`, `slope` (of a "prelu", .25
+            by default, learned), `reduce` ("sum", or "max" or "prod" of the weighted inputs, to which the bias is
+            added); edge column `weight`;
             graph attributes `inputs`, `outputs` (positions, repeats allowed) and `output_shape`. Without roles,
             sources are inputs and sinks outputs. Outputs without an `activation` are linear. A node named twice in
             `inputs` takes the sum of its columns.
@@ -281,6 +287,8 @@ class MaskedDeepDAN(GraphModule):
         if self.stem is not None:
             targets.append((self.stem, facts.distinct("inputs")))
         columns.bound["bias"] = BiasColumn(table.count, targets)
+        sloped = np.isin(facts.activation, _SLOPED)
+        SlopeColumn.bind(table, [(layer, which[sloped[which]]) for layer, which in targets])
         return table, [(self.core, 0, 0)], dict(facts.attributes)
 
     def generate_structure(self, include_input: bool = False, include_output: bool = False) -> CachedLayeredGraph:
@@ -382,7 +390,8 @@ def _core(
                 f"{size / 2**30:.1f} GB for {facts.num_nodes} nodes; use storage='csr', "
                 f"which takes {8 * edges.num_edges / 2**20:.1f} MB"
             )
-    return EdgeLayer(edges, weight.to(device), biases, addresses, coo=wanted == "coo")
+    slope = slope_tensor(facts.slope[facts.has_slope], dtype, device)
+    return EdgeLayer(edges, weight.to(device), biases, addresses, wanted == "coo", slope)
 
 
 def _warn_bottleneck(facts: Structure, size_output: int) -> None:

@@ -91,6 +91,7 @@ class Engine:
         self._armed = False
         # Plain numbers, and a handle that outlives programs: what a compiled graph keeps of this engine.
         self.width, self.num_computed = len(self.topology.inputs), self.topology.num_computed
+        self._bent = self.topology.num_slopes > 0
         self._targets = [layer.edge_set.num_targets for layer, _, _ in parts]
         self.handle = register(self)
         for layer, _, _ in parts:
@@ -173,25 +174,37 @@ class Engine:
                 bias = weight.new_zeros(self.num_computed if len(self.parts) == 1 else count)
             weights.append(weight)
             biases.append(bias)
-        return weights, biases
+        return weights, biases + self._slopes()
+
+    def _slopes(self) -> list[Tensor]:
+        """Return the slopes of the layers that have some."""
+        found = [layer.slope for layer, _, _ in self.parts] if self._bent else []
+        return [slope for slope in found if slope is not None]
 
     def bias(self, like: Tensor) -> Tensor:
-        """Return the biases (C,) of all layers, 0 for layers without; of the dtype and device of `like`."""
-        biases = [layer.bias for layer, _, _ in self.parts]
+        """Return the biases (C,) of all layers, 0 for layers without, then slopes; of dtype and device of `like`."""
+        biases, slopes = [layer.bias for layer, _, _ in self.parts], self._slopes()
         if len(biases) == 1 and biases[0] is not None:
-            return biases[0]
+            return torch.cat([biases[0], *slopes]) if slopes else biases[0]
         if all(bias is None for bias in biases):
-            return like.new_zeros(self.num_computed)
-        return torch.cat([like.new_zeros(n) if b is None else b for n, b in zip(self._targets, biases, strict=True)])
+            zeros = like.new_zeros(self.num_computed)
+            return torch.cat([zeros, *slopes]) if slopes else zeros
+        found = [like.new_zeros(n) if b is None else b for n, b in zip(self._targets, biases, strict=True)]
+        return torch.cat([*found, *slopes])
 
     def accept(self, dweights: list[Tensor], dbias: Tensor) -> None:
-        """Make gradients, one tensor like each weight and one (C,) of all biases, those of the parameters."""
+        """Make gradients, one tensor like each weight and one of all biases and slopes, those of the parameters."""
         for (layer, _, _), gradient in zip(self.parts, dweights, strict=True):
             if layer.weight.requires_grad:
                 layer.weight.grad = gradient
         # One layer of a graph has a bias for each computed node, not for each of its targets.
-        parts = [dbias] if len(self.parts) == 1 else torch.split(dbias, self._targets)
-        for (layer, _, _), gradient in zip(self.parts, parts, strict=True):
+        counts = [self.num_computed] if len(self.parts) == 1 else self._targets
+        slopes = self._slopes()
+        parts = torch.split(dbias, counts + [len(slope) for slope in slopes]) if len(counts) > 1 or slopes else [dbias]
+        for slope, gradient in zip(slopes, parts[len(counts) :], strict=True):
+            if slope.requires_grad:
+                slope.grad = gradient
+        for (layer, _, _), gradient in zip(self.parts, parts, strict=False):
             if layer.bias is not None and layer.bias.requires_grad:
                 layer.bias.grad = gradient
 

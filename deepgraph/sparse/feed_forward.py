@@ -14,12 +14,12 @@ from deepgraph.errors import ShapeError
 from deepgraph.graph import CachedLayeredGraph
 from deepgraph.graph.arrays import Array
 from deepgraph.graph.node_table import NodeTable
-from deepgraph.kernels.activations import activation
+from deepgraph.kernels.activations import PRELU_SLOPE, activation
 from deepgraph.priors.densities import edge_budget, edge_counts
 from deepgraph.sparse.build import check_density, random_layer
 from deepgraph.sparse.engine import Engine, Part
 from deepgraph.sparse.layer import EdgeLayer
-from deepgraph.sparse.module import BiasColumn, GraphModule, Size, flat_size, float_dtype
+from deepgraph.sparse.module import BiasColumn, GraphModule, Size, SlopeColumn, flat_size, float_dtype
 from deepgraph.sparse.randomness import Seed, root_seed
 
 __all__ = ["MaskedDeepFFN"]
@@ -43,7 +43,8 @@ class MaskedDeepFFN(GraphModule):
     bias : bool
     init : {"fan_in", "xavier", "torch"}
     activation : str
-        Of the hidden layers; the output is linear.
+        Of the hidden layers; the output is linear. "prelu" gives each hidden neuron a slope that is learned, .25 at
+        the start, in `layers[k].slope`.
     storage : {"auto", "csr", "coo", "masked"}
         "auto" chooses for each layer by its density; `print(model.plan)` says what and why.
     seed : int, Generator or None
@@ -91,6 +92,7 @@ class MaskedDeepFFN(GraphModule):
             random_layer(
                 (n_in, n_out), count, activation if k < last else "identity", f"layer {k}", seed=root, path=k,
                 bias=bias, init=init, storage=self._check_storage(storage), dtype=dtype, device=device,
+                slope=np.full(n_out, PRELU_SLOPE) if k < last and self._has_slope else None,
             )
             for k, ((n_in, n_out), count) in enumerate(zip(pairwise(self.sizes), counts, strict=True))
         )  # fmt: skip
@@ -102,6 +104,10 @@ class MaskedDeepFFN(GraphModule):
             "distribution": distribution, "storage": storage, "dtype": str(dtype).removeprefix("torch."),
         }  # fmt: skip
         self._compile()
+
+    @property
+    def _has_slope(self) -> bool:
+        return bool(activation(self.activation).has_slope)
 
     def _counts(self, density: float | Sequence[float], distribution: str) -> list[int]:
         pairs = list(pairwise(self.sizes))
@@ -161,11 +167,12 @@ class MaskedDeepFFN(GraphModule):
         """Return (B, size_output) for x (B, *size_input)."""
         x = self._input(x, self.sizes[0], "x")
         act = activation(self.activation).forward
+        slopes = [(layer.slope,) if self._has_slope else () for layer in self._edge_layers] if len(self.norms) else []
         for k, engine in enumerate(self._engines.values()):
             engine.check(x)
             x = engine(x)
             if k < len(self.norms):
-                x = act(self.norms[k](x))
+                x = act(self.norms[k](x), *slopes[k])
         return x
 
     # -- the graph --------------------------------------------------------------------------------------------------
@@ -181,6 +188,7 @@ class MaskedDeepFFN(GraphModule):
         layers = self._edge_layers
         targets = [(layer, np.arange(starts[k + 1], starts[k + 2])) for k, layer in enumerate(layers)]
         table.columns.bound["bias"] = BiasColumn(n, targets)
+        SlopeColumn.bind(table, [pair for pair in targets if pair[0].slope is not None])
         parts = [(layer, int(starts[k]), int(starts[k + 1])) for k, layer in enumerate(layers)]
         return table, parts, {"inputs": list(range(self.sizes[0])), "outputs": list(range(int(starts[-2]), n))}
 

@@ -46,6 +46,7 @@ class NormedEngine:
         bounds = np.flatnonzero(np.diff(facts.stage[self.order])) + 1
         self.bounds = [0, *bounds.tolist(), facts.num_nodes]
         self.bias_row = np.cumsum(~facts.is_input) - 1
+        self.slope_row = np.cumsum(facts.has_slope) - 1
         self._steps: list[tuple[Program, Tensor, Tensor, Tensor]] | None = None
         self._armed, self.calibration = False, ""
         layer.edges.owner = self
@@ -99,11 +100,19 @@ class NormedEngine:
             z = program(state[:, :begin].contiguous(), [weight[rows.to(x.device)]], biases)
             stage = int(facts.stage[self.order[int(ranks[0])]])
             z = self.norms[str(stage)](z)
-            a = torch.stack([activation(int(c)).forward(z[:, i]) for i, c in enumerate(codes[ranks])], 1) if (
-                len(np.unique(codes[ranks])) > 1
-            ) else activation(int(codes[int(ranks[0])])).forward(z)  # fmt: skip
+            a = self._activated(z, codes[ranks.numpy()], self.order[ranks.numpy()])
             state = state.index_copy(1, ranks.to(x.device), a)
         return state[:, torch.from_numpy(self.rank[facts.outputs]).to(x.device)]
+
+    def _activated(self, z: Tensor, codes: Any, positions: Any) -> Tensor:
+        """Return the activations of the sums (B, n) of nodes with these codes and positions (n,)."""
+        groups = [np.flatnonzero(codes == code) for code in np.unique(codes)]
+        parts = []
+        for which in groups:
+            entry, slope = activation(int(codes[which[0]])), self.layer.slope
+            own = () if slope is None or not entry.has_slope else (slope[self.slope_row[positions[which]]],)
+            parts.append(entry.forward(z if len(groups) == 1 else z[:, which], *own))
+        return parts[0] if len(groups) == 1 else torch.cat(parts, 1)[:, np.argsort(np.concatenate(groups))]
 
     @property
     def plan(self) -> Plan:
