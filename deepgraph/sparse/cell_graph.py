@@ -98,7 +98,7 @@ class CellEngine(Passes):
     ) -> None:
         super().__init__()
         self.layer, self.bias, self.slope, self.facts, self.cell = layer, bias, slope, facts, cell
-        self.armed, self.calibration = False, ""
+        self.armed, self.calibration, self.batch = False, "", NOMINAL_BATCH
         self._captured: Tensor | None = None
         # Made at once and not on demand, so that torch.compile finds them ready.
         self._stages = self._make_stages(layer.kernel.device)
@@ -224,14 +224,18 @@ class CellEngine(Passes):
     @property
     def plan(self) -> Plan:
         """How the graph is computed and why."""
+        return self.plan_for(self.batch)
+
+    def plan_for(self, batch: int) -> Plan:
+        """Return the plan with operations counted for so many places of the result."""
         edges, kernel = self.layer.edge_set, self.layer.kernel
         each = int(np.prod(self.layer.kernel_shape))
         part = PlanPart(
             "cells", "csr", "cells", type(self.cell).__name__, str(kernel.dtype).removeprefix("torch."),
             str(kernel.device), (WeightSet(edges.name, edges.num_edges, edges.num_admissible),), 0, 0,
-            3 * edges.num_edges * each * NOMINAL_BATCH, edges.num_edges * each * 2 * kernel.dtype.itemsize,
+            3 * edges.num_edges * each * batch, edges.num_edges * each * 2 * kernel.dtype.itemsize,
             "cells compute stage by stage with torch's operations",
-            (f"operations are counted for {NOMINAL_BATCH} places of the result",),
+            (f"operations are counted for {batch} places of the result",), batch,
         )  # fmt: skip
         return Plan((part,))
 

@@ -16,12 +16,12 @@ from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.node_table import NodeTable
 from deepgraph.kernels.activations import activation as activation_of
 from deepgraph.kernels.masked import MASKED_LIMIT
-from deepgraph.kernels.plan import choose_storage, has_numba
+from deepgraph.kernels.plan import NOMINAL_BATCH, check_batch, has_numba
 from deepgraph.priors.densities import edge_budget
 from deepgraph.sparse.build import check_density, random_layer, slope_tensor
 from deepgraph.sparse.cell_graph import CellNetwork
 from deepgraph.sparse.cells import Cell
-from deepgraph.sparse.engine import Engine, Part
+from deepgraph.sparse.engine import Engine, Part, chosen_storage
 from deepgraph.sparse.initialisation import draw_weights
 from deepgraph.sparse.kept_plan import calibration_in_use, kept_plan, storage_of
 from deepgraph.sparse.layer import EdgeLayer
@@ -75,6 +75,8 @@ class MaskedDeepDAN(GraphModule):
         For the edges, unless the structure has a column `weight`.
     storage : {"auto", "csr", "coo", "masked"}
         Of the structure. Where it is "auto", stem and head choose by their density, and take edge values if small.
+    batch : int
+        Rows of a pass that "auto" chooses for; few rows are taken to be inference. Every batch computes.
     seed : int, Generator or None
     device, dtype
         As in torch.
@@ -112,6 +114,7 @@ class MaskedDeepDAN(GraphModule):
         head_density: float = 1.0,
         init: str = "fan_in",
         storage: str = "auto",
+        batch: int = NOMINAL_BATCH,
         seed: Seed = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -121,7 +124,9 @@ class MaskedDeepDAN(GraphModule):
         facts = Structure.of(structure, activation, linear_outputs=False)
         _warn_bottleneck(facts, n_out)
         root, dtype = root_seed(seed), float_dtype(dtype)
-        options: dict[str, Any] = {"bias": bias, "init": init, "dtype": dtype, "device": device, "seed": root}
+        options: dict[str, Any] = {
+            "bias": bias, "init": init, "dtype": dtype, "device": device, "seed": root, "batch": check_batch(batch)
+        }  # fmt: skip
         first, last = facts.distinct("inputs"), facts.distinct("outputs")
         stem = edge_budget(n_in * len(first), check_density(stem_density, "stem_density"))
         head = edge_budget(len(last) * n_out, check_density(head_density, "head_density"))
@@ -137,6 +142,7 @@ class MaskedDeepDAN(GraphModule):
         self._finish(facts, {
             "size_input": n_in, "size_output": n_out, "use_layer_norm": bool(use_layer_norm), "bias": bool(bias),
             "stem_density": float(stem_density), "head_density": float(head_density), "init": init,
+            "batch": batch,
         }, activation, storage, dtype)  # fmt: skip
         if use_layer_norm:
             stages, widths = np.unique(facts.stage[~facts.is_input], return_counts=True)
@@ -162,6 +168,7 @@ class MaskedDeepDAN(GraphModule):
         bias: bool = True,
         init: str = "fan_in",
         storage: str = "auto",
+        batch: int = NOMINAL_BATCH,
         seed: Seed = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -177,6 +184,7 @@ class MaskedDeepDAN(GraphModule):
         bias: bool = True,
         init: str = "fan_in",
         storage: str = "auto",
+        batch: int = NOMINAL_BATCH,
         seed: Seed = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -191,6 +199,7 @@ class MaskedDeepDAN(GraphModule):
         bias: bool = True,
         init: str = "fan_in",
         storage: str = "auto",
+        batch: int = NOMINAL_BATCH,
         seed: Seed = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -209,7 +218,7 @@ class MaskedDeepDAN(GraphModule):
         cell : deepgraph.cells.Cell, optional
             Makes nodes groups of channels and edges kernels, and the result a `CellNetwork`; needed where nodes are
             channels or module calls (order 1 or 2).
-        activation, bias, init, storage, seed, device, dtype
+        activation, bias, init, storage, batch, seed, device, dtype
             As for the class. Weights are drawn only where `g` has none. With a cell there is one storage.
 
         Raises
@@ -236,9 +245,9 @@ class MaskedDeepDAN(GraphModule):
         self.stem, self.head = None, None
         self.core = _core(
             facts, storage=cls._check_storage(storage), path=1, bias=bias, init=init, dtype=dtype, device=device,
-            seed=root_seed(seed),
+            seed=root_seed(seed), batch=check_batch(batch),
         )  # fmt: skip
-        self._finish(facts, {"bias": bool(bias), "init": init}, activation, storage, dtype)
+        self._finish(facts, {"bias": bool(bias), "init": init, "batch": batch}, activation, storage, dtype)
         self._compile()
         return self
 
@@ -364,6 +373,7 @@ def _core(
     seed: int,
     dtype: torch.dtype,
     device: torch.device | str | None,
+    batch: int,
 ) -> EdgeLayer:
     """Return the layer of the structure's own edges; weights and biases are the graph's where it has them."""
     edges = EdgeSet.from_pairs(
@@ -380,7 +390,7 @@ def _core(
             f"storage='masked': expected nodes that sum, got {np.count_nonzero(facts.reduce)} that reduce by 'max' or "
             "'prod'; use storage='csr'"
         )
-    wanted = storage_of(storage, lambda: "csr" if facts.reduce.any() else choose_storage(edges.density))
+    wanted = storage_of(storage, lambda: "csr" if facts.reduce.any() else chosen_storage(edges, batch))
     if wanted == "masked":
         addresses = dag_addresses(facts)
         size = addresses.shape[0] * torch.empty((), dtype=dtype).element_size()

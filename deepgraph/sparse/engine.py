@@ -15,12 +15,12 @@ from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.history import EdgeEdit
 from deepgraph.kernels.facts import describe
 from deepgraph.kernels.operator import Program, direct_graph, graph_operator, register
-from deepgraph.kernels.plan import Plan, make_plan
+from deepgraph.kernels.plan import NOMINAL_BATCH, Plan, choose_storage, make_plan
 from deepgraph.kernels.topology import Topology
 from deepgraph.sparse.layer import EdgeLayer
 from deepgraph.sparse.values import EdgeValues
 
-__all__ = ["Engine", "Part"]
+__all__ = ["Engine", "Part", "chosen_storage"]
 
 Part = tuple[EdgeLayer, int, int]
 """An edge layer, the position of its first source and the position of its first target."""
@@ -43,6 +43,18 @@ def nobody_watches(x: Tensor) -> bool:
         and torch._C._functorch.peek_interpreter_stack() is None
         and torch._C._get_tracing_state() is None
     )
+
+
+def chosen_storage(edges: EdgeSet, batch: int) -> str:
+    """Return the storage that "auto" takes for an edge set of this shape and density at a number of rows a pass.
+
+    Examples
+    --------
+    >>> chosen_storage(EdgeSet.from_pairs([0], [0], 300, 300), 128)
+    'csr'
+    """
+    elements = edges.num_sources * edges.num_targets if edges.stage is None else 0
+    return choose_storage(edges.density, elements=elements, batch=batch)
 
 
 def joined_pairs(parts: list[Part]) -> tuple[Array, Array, tuple[int, ...]]:
@@ -83,7 +95,7 @@ class Engine:
         self.parts, self.storage, self.automatic = parts, storage, automatic
         src, dst, splits = joined_pairs(parts)
         self.topology = Topology(src=src, dst=dst, splits=splits, **nodes)
-        self.calibration = ""
+        self.calibration, self.batch = "", NOMINAL_BATCH
         self.chain: tuple[Engine, ...] = (self,)
         self._program: Program | None = None
         self._stale = False
@@ -132,12 +144,17 @@ class Engine:
     @property
     def plan(self) -> Plan:
         """How the layers are computed and why, each under the name of its edge set."""
+        return self.plan_for(self.batch)
+
+    def plan_for(self, batch: int) -> Plan:
+        """Return the plan at another batch, with the storages that there are."""
         program = self.program()
         made = program.plan.parts[0]
         # Made anew: the program's own tells what there was before the edits.
         plan = make_plan(
-            describe(program.topology), made.storage, made.dtype, made.device, layout=made.layout, name=made.name
-        )
+            describe(program.topology), made.storage, made.dtype, made.device, layout=made.layout, name=made.name,
+            batch=batch,
+        )  # fmt: skip
         part = replace(plan.parts[0], why=made.why)
         names = [layer.edge_set.name for layer, _, _ in self.parts]
         weights = tuple(replace(entry, name=name) for entry, name in zip(part.weights, names, strict=True))
@@ -146,7 +163,20 @@ class Engine:
         chosen = "edge values" if part.storage == "csr" else "dense matrices"
         named = f", by {self.calibration}" if self.calibration else ""
         why = f"{chosen} because {density:.2%} of the pairs are edges{named}" if self.automatic else part.why
-        return Plan((replace(part, weights=weights, why=why, storage="dense" if full else part.storage),))
+        notes = part.notes + (self._otherwise(batch) if self.automatic and batch != self.batch else ())
+        return Plan((replace(part, weights=weights, why=why, storage="dense" if full else part.storage, notes=notes),))
+
+    def _otherwise(self, batch: int) -> tuple[str, ...]:
+        """Return what a plan says where "auto" would take another storage at this batch."""
+        layers = [layer for layer, _, _ in self.parts]
+        better = {layer.edge_set.name: chosen_storage(layer.edge_set, batch) for layer in layers}
+        names = [layer.edge_set.name for layer in layers if layer.storage != better[layer.edge_set.name]]
+        if not names or not self.topology.only_sums:
+            return ()
+        return (
+            f"made for batch {self.batch}: at batch {batch} 'auto' takes {better[names[0]]} for {', '.join(names)}; "
+            f"build the model with batch={batch}",
+        )
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the outputs (B, O) for x (B, I)."""

@@ -15,6 +15,7 @@ from deepgraph.graph import CachedLayeredGraph
 from deepgraph.graph.arrays import Array
 from deepgraph.graph.node_table import NodeTable
 from deepgraph.kernels.activations import PRELU_SLOPE, activation
+from deepgraph.kernels.plan import NOMINAL_BATCH, check_batch
 from deepgraph.priors.densities import edge_budget, edge_counts
 from deepgraph.sparse.build import check_density, random_layer
 from deepgraph.sparse.engine import Engine, Part
@@ -46,7 +47,9 @@ class MaskedDeepFFN(GraphModule):
         Of the hidden layers; the output is linear. "prelu" gives each hidden neuron a slope that is learned, .25 at
         the start, in `layers[k].slope`.
     storage : {"auto", "csr", "coo", "masked"}
-        "auto" chooses for each layer by its density; `print(model.plan)` says what and why.
+        "auto" chooses for each layer by its shape, its density and `batch`; `print(model.plan)` says what and why.
+    batch : int
+        Rows of a pass that "auto" chooses for; few rows are taken to be inference. Every batch computes.
     seed : int, Generator or None
         None draws from torch's global generator.
     device, dtype
@@ -77,6 +80,7 @@ class MaskedDeepFFN(GraphModule):
         init: str = "fan_in",
         activation: str = "relu",
         storage: str = "auto",
+        batch: int = NOMINAL_BATCH,
         seed: Seed = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -92,7 +96,7 @@ class MaskedDeepFFN(GraphModule):
             random_layer(
                 (n_in, n_out), count, activation if k < last else "identity", f"layer {k}", seed=root, path=k,
                 bias=bias, init=init, storage=self._check_storage(storage), dtype=dtype, device=device,
-                slope=np.full(n_out, PRELU_SLOPE) if k < last and self._has_slope else None,
+                batch=check_batch(batch), slope=np.full(n_out, PRELU_SLOPE) if k < last and self._has_slope else None,
             )
             for k, ((n_in, n_out), count) in enumerate(zip(pairwise(self.sizes), counts, strict=True))
         )  # fmt: skip
@@ -101,7 +105,7 @@ class MaskedDeepFFN(GraphModule):
             "size_input": self.sizes[0], "size_output": self.sizes[-1], "hidden_layers": hidden,
             "use_layer_norm": bool(use_layer_norm), "bias": bool(bias), "activation": activation, "init": init,
             "density": density if isinstance(density, (int, float)) else [float(d) for d in density],
-            "distribution": distribution, "storage": storage, "dtype": str(dtype).removeprefix("torch."),
+            "distribution": distribution, "storage": storage, "batch": batch, "dtype": str(dtype).removeprefix("torch."),
         }  # fmt: skip
         self._compile()
 

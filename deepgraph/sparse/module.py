@@ -18,7 +18,7 @@ from deepgraph.graph.arrays import Array
 from deepgraph.graph.edge_store import BoundEdges
 from deepgraph.graph.node_table import NodeTable
 from deepgraph.kernels.activations import PRELU_SLOPE
-from deepgraph.kernels.plan import Plan
+from deepgraph.kernels.plan import NOMINAL_BATCH, Plan, check_batch
 from deepgraph.sparse.engine import Engine, Part
 from deepgraph.sparse.kept_plan import calibration_in_use, kept_plan
 from deepgraph.sparse.layer import EdgeLayer
@@ -136,6 +136,7 @@ class GraphModule(MaskableModule, abc.ABC):
         self._engines = self._make_engines()
         for engine in self._engines.values():
             engine.calibration = self._calibration
+            engine.batch = self._config.get("batch", NOMINAL_BATCH)
         for ordinary, run in groupby(self._engines.values(), lambda engine: isinstance(engine, Engine)):
             chain = tuple(run)
             for engine in chain if ordinary else ():
@@ -193,6 +194,26 @@ class GraphModule(MaskableModule, abc.ABC):
     def plan(self) -> Plan:
         """How the module computes and why: storage, kernel, tiles, estimated operations and bytes. Print it."""
         return Plan.join({name: engine.plan for name, engine in self._engines.items()})
+
+    def plan_for(self, batch: int) -> Plan:
+        """Return the plan at another number of rows a pass: its tiles, operations and bytes.
+
+        Storages stay those that the module has; a note says where "auto" would take another at that batch.
+
+        Raises
+        ------
+        ArgumentError
+            If batch is no integer from 1.
+
+        Examples
+        --------
+        >>> import deepgraph as dg
+        >>> model = dg.SparseLinear(1000, 1000, 0.4, storage="auto", seed=0)
+        >>> model.plan.parts[0].batch, model.plan_for(4).parts[0].batch
+        (128, 4)
+        """
+        check_batch(batch)
+        return Plan.join({name: engine.plan_for(batch) for name, engine in self._engines.items()})
 
     def compact(self) -> None:
         """Give back the room that edits left in the parameters; captured optimizers' state follows."""

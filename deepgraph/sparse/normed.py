@@ -12,8 +12,9 @@ from deepgraph.errors import EditRefusedError
 from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.history import EdgeEdit
 from deepgraph.kernels.activations import activation
+from deepgraph.kernels.facts import describe
 from deepgraph.kernels.operator import Program
-from deepgraph.kernels.plan import Plan
+from deepgraph.kernels.plan import NOMINAL_BATCH, Plan, make_plan
 from deepgraph.kernels.topology import Topology
 from deepgraph.sparse.layer import EdgeLayer
 from deepgraph.sparse.structure import Structure
@@ -48,7 +49,7 @@ class NormedEngine:
         self.bias_row = np.cumsum(~facts.is_input) - 1
         self.slope_row = np.cumsum(facts.has_slope) - 1
         self._steps: list[tuple[Program, Tensor, Tensor, Tensor]] | None = None
-        self._armed, self.calibration = False, ""
+        self._armed, self.calibration, self.batch = False, "", NOMINAL_BATCH
         layer.edges.owner = self
         layer.edge_set.listen(self)
 
@@ -117,8 +118,15 @@ class NormedEngine:
     @property
     def plan(self) -> Plan:
         """The plans of the stages."""
-        steps = self._compile()
-        return Plan.join({f"stage {k}": program.plan for k, (program, *_) in enumerate(steps)})
+        return self.plan_for(self.batch)
+
+    def plan_for(self, batch: int) -> Plan:
+        """Return the plans of the stages at another batch."""
+        weight = self.layer.weight
+        dtype, device = str(weight.dtype).removeprefix("torch."), str(weight.device)
+        facts = [describe(program.topology) for program, *_ in self._compile()]
+        plans = [make_plan(fact, "csr", dtype, device, batch=batch) for fact in facts]
+        return Plan.join({f"stage {k}": plan for k, plan in enumerate(plans)})
 
     def edit_check(self, edge_set: EdgeSet, edit: EdgeEdit) -> None:
         """Nothing to refuse here: the layer's values ask whether a backward is pending."""
