@@ -105,7 +105,8 @@ class MaskedDeepFFN(GraphModule):
             "size_input": self.sizes[0], "size_output": self.sizes[-1], "hidden_layers": hidden,
             "use_layer_norm": bool(use_layer_norm), "bias": bool(bias), "activation": activation, "init": init,
             "density": density if isinstance(density, (int, float)) else [float(d) for d in density],
-            "distribution": distribution, "storage": storage, "batch": batch, "dtype": str(dtype).removeprefix("torch."),
+            "distribution": distribution, "storage": storage, "batch": batch,
+            "dtype": str(dtype).removeprefix("torch."),
         }  # fmt: skip
         self._compile()
 

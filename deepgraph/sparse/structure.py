@@ -133,9 +133,9 @@ class Structure:
         table.columns.put("stage", stage)
         table.columns.put("role", role)
         return cls(
-            src=src, dst=dst, weight=_weights(g), bias=_biases(g), slope=_slopes(g), stage=stage, inputs=np.array(inputs),
-            outputs=np.array(outputs), activation=_codes(g, default_activation, outputs if linear_outputs else None),
-            reduce=_reductions(g, inputs), table=table, attributes=dict(g.graph),
+            src=src, dst=dst, weight=_weights(g), bias=_biases(g), slope=_slopes(g), stage=stage,
+            inputs=np.array(inputs), outputs=np.array(outputs), reduce=_reductions(g, inputs), table=table,
+            activation=_codes(g, default_activation, outputs if linear_outputs else None), attributes=dict(g.graph),
         )  # fmt: skip
 
 

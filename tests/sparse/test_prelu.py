@@ -197,7 +197,7 @@ def test_growing_a_graph():
     )
     model._config["activation"] = "prelu"
     before = model.graph.number_of_nodes()
-    with pytest.raises(UnsupportedOperationError, match="new neurons of an activation without a slope .* got 'prelu'"):
+    with pytest.raises(UnsupportedOperationError, match=r"new neurons of an activation without a slope .* got 'prelu'"):
         dg.grow(model, 1, seed=0)
     assert model.graph.number_of_nodes() == before
 

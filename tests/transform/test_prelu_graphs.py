@@ -94,5 +94,5 @@ def test_slopes_without_a_place_are_refused():
     model = Fixed()
     graph = dg.extract(model, torch.zeros(1, 2))
     graph.set_node_column("slope", graph.node_column("slope") + 1)
-    with pytest.raises(EditRefusedError, match="slope of node 2 to stay 0.5, got 1.5: no parameter entry"):
+    with pytest.raises(EditRefusedError, match=r"slope of node 2 to stay 0.5, got 1.5: no parameter entry"):
         dg.apply_edits(model, graph)
