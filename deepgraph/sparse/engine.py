@@ -238,6 +238,11 @@ class Engine:
             if layer.bias is not None and layer.bias.requires_grad:
                 layer.bias.grad = gradient
 
+    @property
+    def reduced_targets(self) -> Array | None:
+        """Which nodes of a graph (N,) take a maximum or a product, None where none does."""
+        return None if self.topology.only_sums else (self.topology.reduce != 0) & ~self.topology.is_input
+
     def check(self, x: Any, name: str = "x") -> None:
         """Raise unless x is a floating tensor (B, I) of the parameters' dtype and device."""
         layer = self.parts[0][0]

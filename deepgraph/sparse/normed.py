@@ -116,6 +116,11 @@ class NormedEngine:
         return parts[0] if len(groups) == 1 else torch.cat(parts, 1)[:, np.argsort(np.concatenate(groups))]
 
     @property
+    def reduced_targets(self) -> Any:
+        """Which nodes (N,) take a maximum or a product, None where none does."""
+        return self.facts.reduce != 0 if self.facts.reduce.any() else None
+
+    @property
     def plan(self) -> Plan:
         """The plans of the stages."""
         return self.plan_for(self.batch)
