@@ -21,11 +21,13 @@ from deepgraph.pruning.signal import GraSP
 from deepgraph.pruning.strategy import PruningStrategy
 from deepgraph.pruning.surgeon import OBS
 from deepgraph.pruning.synflow import SynFlow
+from deepgraph.pruning.walks import PHEW
 
 __all__ = [
     "LAMP",
     "OBD",
     "OBS",
+    "PHEW",
     "SNIP",
     "Criterion",
     "GraSP",

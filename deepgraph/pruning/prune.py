@@ -24,6 +24,7 @@ from deepgraph.pruning.strategy import PruningStrategy
 from deepgraph.pruning.surgeon import OBS
 from deepgraph.pruning.synflow import SynFlow
 from deepgraph.pruning.target import Pool, target_of
+from deepgraph.pruning.walks import PHEW
 from deepgraph.sparse.build import check_density
 from deepgraph.sparse.randomness import Seed, numpy_stream, root_seed
 
@@ -40,6 +41,7 @@ CRITERIA: dict[str, Callable[[], Criterion]] = {
     "obd": OBD,
     "obs": OBS,
     "distributed": lambda: Magnitude(distributed=True),
+    "phew": PHEW,
     "random": Randomly,
     "snip": SNIP,
     "synflow": SynFlow,
@@ -75,8 +77,8 @@ def prune(
         Instead: kept edges over admissible pairs in the end, in (0, 1]. What is sparser already is left alone.
     criterion : str, Criterion or callable
         "magnitude", "distributed" (|w| over the layer's standard deviation), "random", "snip", "taylor", "synflow",
-        "grasp", "lamp", "wanda", "obd", "obs" (which moves the weights that stay); or a function from EdgeValues, or
-        from the graph, to scores (E,), of which the lowest go.
+        "grasp", "phew", "lamp", "wanda", "obd", "obs" (which moves the weights that stay); or a function from
+        EdgeValues, or from the graph, to scores (E,), of which the lowest go.
     scope : {"global", "layer"}
         Rank all edges together, or those of each edge set by itself; in a graph those into the neurons of each stage.
     strategy : PruningStrategy, optional
@@ -91,7 +93,7 @@ def prune(
     retrain : callable, optional
         Called with the model or graph after every round but the last.
     seed : int, Generator or None
-        For "random" and for models that draw while they run. None draws from torch's global generator.
+        For "random" and "phew" and for models that draw while they run. None draws from torch's global generator.
 
     Raises
     ------
