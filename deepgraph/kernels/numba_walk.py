@@ -145,7 +145,7 @@ class NumbaWalk(Kernel):
     def _nodes(self) -> tuple[NDArray[np.int32], ...]:
         t = self.topology
         codes = (_locked(part.astype(np.int32)) for part in (t.ranked_activation, t.ranked_reduce))
-        return t.bias_index, next(codes), t.kept_index, next(codes)
+        return t.bias_index, next(codes), t.kept_index, next(codes), t.slope_index
 
     @cached_property
     def _inputs(self) -> tuple[NDArray[np.int32], ...]:
@@ -245,7 +245,7 @@ class NumbaWalk(Kernel):
         edges = (t.target_indptr if table is None else table, self._to_source, gathered)
 
         def task(bounds: tuple[int, int]) -> None:
-            walk(columns, saved, y, self._nodes, *edges, biases, self._inputs, self._outputs, *bounds)
+            walk(columns, saved, y, (*self._nodes, biases), *edges, biases, self._inputs, self._outputs, *bounds)
 
         threads = self._threads(cut, batch)
         _run(task, threads, cut.groups if threads > 1 else [(0, cut.tiles)])
@@ -255,7 +255,7 @@ class NumbaWalk(Kernel):
     def _narrow(self) -> NarrowPass | None:
         """Return the forward pass by source, which few columns take: reading by target would not pay the copy."""
         t = self.topology
-        if not (t.only_sums and self._parts.by_source):
+        if not (t.only_sums and self._parts.by_source) or t.num_slopes:
             return None
         ends = (*self._inputs, self._outputs[0], self._outputs[2])
         return NarrowPass(t, self._parts, self._to_target, (self._nodes[1], self._nodes[2]), ends)
@@ -288,7 +288,9 @@ class NumbaWalk(Kernel):
             y = self._few_columns(x, weights, biases, tile)[0]
         return y
 
-    def backward(self, dy: Tensor, saved: Tensor, weights: list[Tensor], need_dx: bool = True) -> Gradients:
+    def backward(
+        self, dy: Tensor, saved: Tensor, weights: list[Tensor], need_dx: bool = True, bias: Tensor | None = None
+    ) -> Gradients:
         """Return (dx, dweights, dbias, dz (tiles, N + 3, T)); see `Kernel.backward`."""
         from deepgraph.kernels import numba_loops, numba_panels
 
@@ -314,14 +316,15 @@ class NumbaWalk(Kernel):
         # The first group sums into the result itself, a single weight's spare room included, the others into parts.
         dw = self._buffers.array((weights[0].shape[0] if len(weights) == 1 else t.num_edges,), number)
         dw[t.num_edges :] = 0
-        db = np.empty(t.num_computed, number)
+        db = np.empty(t.num_parameters, number)
+        nodes = (*self._nodes, _computable(self._known(bias, dy)).numpy())
         dw_parts = np.empty((max(1, len(groups)) - 1, t.num_edges), number)
-        db_parts = np.empty((len(dw_parts), t.num_computed), number)
+        db_parts = np.empty((len(dw_parts), t.num_parameters), number)
 
         def task(group: tuple[int, tuple[int, int]]) -> None:
             place, bounds = group
             sums = (dw_parts[place - 1], db_parts[place - 1]) if place else (dw[: t.num_edges], db)
-            walk(columns, saved_array, dz, dx, self._nodes, *edges, *sums, *ends, *bounds, need_dx)
+            walk(columns, saved_array, dz, dx, nodes, *edges, *sums, *ends, *bounds, need_dx)
 
         _run(task, threads, list(enumerate(groups or [(0, 0)])))
         if len(groups) > 1:

@@ -224,7 +224,7 @@ def _backward(
     live = program(handle)
     live.consume(saved)
     kernel = live.kernel
-    dx, dweights, dbias, dz = kernel.backward(dy, saved, weights, need_dx)
+    dx, dweights, dbias, dz = kernel.backward(dy, saved, weights, need_dx, bias)
     if live.armed:
         batch = dy.shape[0]
         live.captured.append((kernel.activations(saved, batch), kernel.gradients(dz, batch)))
