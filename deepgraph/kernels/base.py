@@ -72,10 +72,13 @@ class Kernel(ABC):
         """
 
     @abstractmethod
-    def backward(self, dy: Tensor, saved: Tensor, weights: list[Tensor], need_dx: bool = True) -> Gradients:
+    def backward(
+        self, dy: Tensor, saved: Tensor, weights: list[Tensor], need_dx: bool = True, need_dz: bool = True
+    ) -> Gradients:
         """Return (dx (B, I) or None, dweights shaped like weights, dbias (C,), dz) for dy (B, O).
 
-        Gradients off the edges, in a masked matrix or in the tail of a longer tensor, are 0.
+        Gradients off the edges, in a masked matrix or in the tail of a longer tensor, are 0. Without `need_dz` the last
+        one is not whole.
         """
 
     @abstractmethod
@@ -281,7 +284,9 @@ class StageKernel(Kernel):
             target.index_copy_(0, stage.computed, result)
 
     @torch.no_grad()
-    def backward(self, dy: Tensor, saved: Tensor, weights: list[Tensor], need_dx: bool = True) -> Gradients:
+    def backward(
+        self, dy: Tensor, saved: Tensor, weights: list[Tensor], need_dx: bool = True, need_dz: bool = True
+    ) -> Gradients:
         """Return (dx, dweights, dbias, dz (N, B)); see `Kernel.backward`."""
         n = self.topology.num_nodes
         outputs, sums = saved[:n], saved[n:]

@@ -18,12 +18,11 @@ from deepgraph.kernels.numba_compile import compiled
 from deepgraph.kernels.numba_memory import at_address
 from deepgraph.kernels.numba_reductions import reduce_row, send_back_row
 from deepgraph.kernels.vector import row_backward, row_forward, row_weight_gradient
-from deepgraph.kernels.vector_functions import block_transpose, row_exponential, row_total
+from deepgraph.kernels.vector_functions import block_copy, block_transpose, row_exponential, row_total
 
 __all__ = [
     "LEAKY",
     "activate_node",
-    "add_in_order",
     "backward_walk",
     "forward_walk",
     "gather",
@@ -159,26 +158,57 @@ pull_back = compiled(_pull_back_row)
 _BLOCK = 16
 
 
+def _load_column_loop(columns: Any, block: Any, ends: Any, begin: int) -> None:
+    """Fill the only column of a block from row `begin` of columns (1, K); see `_load_columns_loop`."""
+    ranks, fresh, straight = ends
+    for number in range(straight.shape[0]):
+        first, last = number * _BLOCK, min((number + 1) * _BLOCK, ranks.shape[0])
+        if straight[number]:
+            block_copy(16, columns, begin * ranks.shape[0] + last - _BLOCK, block, ranks[last - _BLOCK])
+            continue
+        for i in range(first, last):
+            block[ranks[i], 0] = columns[begin, i] if fresh[i] else block[ranks[i], 0] + columns[begin, i]
+
+
+_load_column = compiled(_load_column_loop)
+
+
+def _store_column_loop(columns: Any, block: Any, ends: Any, begin: int) -> None:
+    """Fill row `begin` of columns (1, K) from the only column of a block."""
+    ranks, _, straight = ends
+    for number in range(straight.shape[0]):
+        first, last = number * _BLOCK, min((number + 1) * _BLOCK, ranks.shape[0])
+        if straight[number]:
+            block_copy(16, block, ranks[last - _BLOCK], columns, begin * ranks.shape[0] + last - _BLOCK)
+            continue
+        for i in range(first, last):
+            columns[begin, i] = block[ranks[i], 0]
+
+
+_store_column = compiled(_store_column_loop)
+
+
 def _load_columns_loop(columns: Any, block: Any, ends: Any, begin: int, padding: bool) -> None:
     """Fill rows of a block from rows `begin:` of columns (B, K).
 
-    `ends` is (ranks (K,), fresh (K,), straight (K / 16,)): the row of each column; whether it is the first one there,
-    which others are added to; for 16 columns at a time, whether their rows follow each other. Columns beyond the batch
-    repeat its last row (so that they stay finite wherever it is) or, without `padding`, are 0.
+    `ends` is (ranks (K,), fresh (K,), straight (K / 16 + 1,)): the row of each column; whether it is the first one there,
+    which others are added to; for 16 columns at a time, and for the last 16 where fewer are left, whether their rows
+    follow each other. Columns beyond the batch repeat its last row (so that they stay finite wherever it is) or, without `padding`, are 0.
     """
     ranks, fresh, straight = ends
     batch, width = columns.shape[0], block.shape[1]
     real = min(width, batch - begin)
+    side = 4 if width <= 8 and block.itemsize == 4 else 64 // block.itemsize
     if width == 1:
-        for i in range(ranks.shape[0]):
-            block[ranks[i], 0] = columns[begin, i] if fresh[i] else block[ranks[i], 0] + columns[begin, i]
+        _load_column(columns, block, ends, begin)
         return
     # Whole squares go through registers; what is left at the edges goes number by number.
-    side = 4 if width <= 8 and block.itemsize == 4 else 64 // block.itemsize
     squares = real // side * side
-    for first in range(0, ranks.shape[0], _BLOCK):
-        last = min(first + _BLOCK, ranks.shape[0])
-        done = squares if straight[first // _BLOCK] else 0
+    for number in range(straight.shape[0]):
+        last = min((number + 1) * _BLOCK, ranks.shape[0])
+        # The last columns that follow each other overlap with those before: written twice, the same.
+        first = last - _BLOCK if straight[number] else number * _BLOCK
+        done = squares if straight[number] else 0
         for top in range(0, done, side):
             for i in range(first, last, side):
                 at, to = (begin + top) * ranks.shape[0] + i, ranks[i] * width + top
@@ -204,9 +234,13 @@ def _store_columns_loop(columns: Any, block: Any, ends: Any, begin: int) -> None
     real = min(width, columns.shape[0] - begin)
     side = 4 if width <= 8 and block.itemsize == 4 else 64 // block.itemsize
     squares = real // side * side
-    for first in range(0, ranks.shape[0], _BLOCK):
-        last = min(first + _BLOCK, ranks.shape[0])
-        done = squares if straight[first // _BLOCK] else 0
+    if width == 1:
+        _store_column(columns, block, ends, begin)
+        return
+    for number in range(straight.shape[0]):
+        last = min((number + 1) * _BLOCK, ranks.shape[0])
+        first = last - _BLOCK if straight[number] else number * _BLOCK
+        done = squares if straight[number] else 0
         for top in range(0, done, side):
             for i in range(first, last, side):
                 at, to = ranks[i] * width + top, (begin + top) * ranks.shape[0] + i
@@ -273,7 +307,10 @@ def backward_walk(tile: int) -> Any:
         dy: Any, saved: Any, dz: Any, dx: Any, nodes: Any, order: Any, indptr: Any, step: Any, w: Any, dw: Any,
         db: Any, inputs: Any, outputs: Any, is_seeded: Any, reduced: Any, first: int, last: int, need_dx: bool,
     ) -> None:  # fmt: skip
-        """Fill tiles first:last of dz (tiles, N + 3, tile) and their rows of dx (B, I), and dw (E,) and db (C,)."""
+        """Fill tiles first:last of dz (tiles, N + 3, tile) and their rows of dx (B, I), and dw (E,) and db (C,).
+
+        Where dz has fewer tiles, later ones replace earlier ones.
+        """
         bias_index, mode, kept, reduce = nodes
         into, source, perm, cleared, degree = reduced
         count = bias_index.shape[0]
@@ -284,7 +321,7 @@ def backward_walk(tile: int) -> Any:
             dw[:] = 0
         db[:] = 0
         for number in range(first, last):
-            block, gradient = saved[number], dz[number]
+            block, gradient = saved[number], dz[number % dz.shape[0]]
             fresh = number == first and not added
             gradient[count:] = 0
             for rank in cleared:
@@ -295,6 +332,11 @@ def backward_walk(tile: int) -> Any:
                 start, stop = indptr[position], indptr[position + 1]
                 if node < 0 and not need_dx:
                     row_weight_gradient(tile, block, gradient, rank, step, dw, start, stop, fresh)
+                    continue
+                if start == stop and code == 0 and is_seeded[rank] and reduce[rank] == 0:
+                    # Most outputs: what came from outside is the gradient of their sum already.
+                    if node >= 0:
+                        db[node] += row_total(gradient[rank])
                     continue
                 # Row `count` stays 0: what a neuron that is no output gets from outside.
                 seed = gradient[rank] if is_seeded[rank] else gradient[count]
@@ -328,14 +370,3 @@ def _gather_loop(addresses: Any, bounds: Any, perm: Any, out: Any) -> None:
 
 gather = compiled(_gather_loop)
 """(addresses (P,), bounds (P + 1,), perm (E,), out (E,)): out[e] = values[perm[e]]."""
-
-
-def _add_in_order_loop(parts: Any, total: Any) -> None:
-    """Add the rows of parts (G, E) to total, first to last."""
-    for part in range(parts.shape[0]):
-        for e in range(parts.shape[1]):
-            total[e] += parts[part, e]
-
-
-add_in_order = compiled(_add_in_order_loop)
-"""(parts (G, E), total (E or more,)): adds the rows of parts to total, first to last."""

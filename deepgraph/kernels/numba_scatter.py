@@ -40,7 +40,7 @@ def scatter_walk(tile: int) -> Any:
         mode, kept = at_address(index[0], like, count), at_address(index[1], like, count)
         start, stop = at_address(index[2], like, count), at_address(index[3], like, count)
         part, bounds = at_address(index[4], like, count), at_address(index[5], like, tensors + 1)
-        computed = at_address(index[6], like, count)
+        computed, straight = at_address(index[6], like, count), at_address(index[12], like, tensors)
         inputs = at_address(index[7], like, width), at_address(index[8], like, width), at_address(index[9], like, width)
         outputs = at_address(index[10], like, height), inputs[1], at_address(index[11], like, height)
         columns, results = matrix_at_address(x, saved, batch, width), matrix_at_address(y, saved, batch, height)
@@ -49,7 +49,14 @@ def scatter_walk(tile: int) -> Any:
             block[spare:] = 0
             for k in range(tensors):
                 bias = at_address(places[tensors + k], saved, 0)
-                for node in range(bounds[k], bounds[k + 1]):
+                begin, end = bounds[k], bounds[k + 1]
+                if straight[k]:
+                    origin, here = np.uint64(begin), np.uint64(computed[begin] if begin < end else 0)
+                    for i in range(np.uint64(end - begin)):
+                        for t in range(tile):
+                            block[here + i, t] = bias[origin + i]
+                    continue
+                for node in range(begin, end):
                     rank, value = computed[node], bias[node]
                     for t in range(tile):
                         block[rank, t] = value

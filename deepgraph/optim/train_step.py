@@ -50,7 +50,7 @@ class TrainStep:
             passes.append((engine, kernel, weights, saved))
         loss, dy = self._loss(x, target)
         for number, (engine, kernel, weights, saved) in reversed(list(enumerate(passes))):
-            dx, dweights, dbias, _ = kernel.backward(dy, saved, weights, number > 0)
+            dx, dweights, dbias, _ = kernel.backward(dy, saved, weights, number > 0, False)
             engine.accept(dweights, dbias)
             dy = dy if dx is None else dx
         return loss

@@ -160,12 +160,14 @@ class MaskedDeepFFN(GraphModule):
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, size_output) for x (B, *size_input)."""
         x = self._input(x, self.sizes[0], "x")
-        act = activation(self.activation).forward
-        for k, engine in enumerate(self._engines.values()):
+        engines = self._engines.values()
+        # Lists of modules cost more to look at than a small layer to compute.
+        norms: list[nn.Module] = list(self.norms) if self._config["use_layer_norm"] else []
+        for k, engine in enumerate(engines):
             engine.check(x)
             x = engine(x)
-            if k < len(self.norms):
-                x = act(self.norms[k](x))
+            if k < len(norms):
+                x = activation(self.activation).forward(norms[k](x))
         return x
 
     # -- the graph --------------------------------------------------------------------------------------------------
