@@ -41,6 +41,7 @@ class Kernel(ABC):
 
     def __init__(self, topology: Topology) -> None:
         self.topology = topology
+        self._checked: list[Any] = []
 
     @abstractmethod
     def with_topology(self, topology: Topology) -> Kernel:
@@ -103,6 +104,15 @@ class Kernel(ABC):
         if self.topology.is_ordered:
             return ranked.clone()
         return ranked.index_select(0, torch.from_numpy(self.topology.rank.copy()).to(ranked.device))
+
+    def check_new(self, x: Tensor, weights: list[Tensor], bias: Tensor) -> None:
+        """Check tensors, unless those of the last call were alike; see `check`."""
+        kinds: list[Any] = []
+        for tensor in (x, bias, *weights):
+            kinds += (tensor.shape, tensor.dtype, tensor.device)
+        if kinds != self._checked:
+            self.check(x, weights, bias)
+            self._checked = kinds
 
     def check(self, x: Tensor, weights: list[Tensor], bias: Tensor) -> None:
         """Raise unless x, weights and bias fit this kernel.

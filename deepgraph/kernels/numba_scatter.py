@@ -32,7 +32,7 @@ def scatter_walk(tile: int) -> Any:
     ) -> None:  # fmt: skip
         """Fill all tiles of `saved` (tiles, N + K + 2, tile) and y (B, O) at an address, from x (B, I) at another.
 
-        `index` (12,) holds the addresses of index arrays of the dtype of `like` (0,), in the order of their names
+        `index` (13,) holds the addresses of index arrays of the dtype of `like` (0,), in the order of their names
         below; `places` (2 P,) those where, for each of P tensors, value 0 of all would be, then the same for biases.
         `count`, `width`, `height` and `edges` are N, I, O and E.
         """
@@ -41,8 +41,9 @@ def scatter_walk(tile: int) -> Any:
         start, stop = at_address(index[2], like, count), at_address(index[3], like, count)
         part, bounds = at_address(index[4], like, count), at_address(index[5], like, tensors + 1)
         computed, straight = at_address(index[6], like, count), at_address(index[12], like, tensors)
-        inputs = at_address(index[7], like, width), at_address(index[8], like, width), at_address(index[9], like, width)
-        outputs = at_address(index[10], like, height), inputs[1], at_address(index[11], like, height)
+        fresh, squares = at_address(index[8], like, width), at_address(index[9], like, width // 16 + 1)
+        inputs = at_address(index[7], like, width), fresh, squares
+        outputs = at_address(index[10], like, height), fresh, at_address(index[11], like, height // 16 + 1)
         columns, results = matrix_at_address(x, saved, batch, width), matrix_at_address(y, saved, batch, height)
         for number in range(saved.shape[0]):
             block = saved[number]

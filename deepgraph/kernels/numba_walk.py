@@ -381,14 +381,16 @@ class NumbaWalk(Kernel):
         for sums in (edge_sums, bias_sums):
             for part in sums[1:]:
                 sums[0] += part
-        dw[t.num_edges :] = 0
+        if len(dw) > t.num_edges:
+            dw[t.num_edges :] = 0
         dweights = split_gradient(t, _as_tensor(dw, dtype), weights)
-        return _as_tensor(dx, dtype) if need_dx else None, dweights, _as_tensor(db, dtype), torch.from_numpy(dz)
+        left = torch.from_numpy(dz) if need_dz else saved
+        return _as_tensor(dx, dtype) if need_dx else None, dweights, _as_tensor(db, dtype), left
 
 
 def _run(task: Callable[[Any], None], threads: int, items: Sequence[Any]) -> None:
     """Run the task of every item, on a pool if there are several threads."""
-    if threads == 1:
+    if threads == 1 or len(items) == 1:
         for item in items:
             task(item)
     else:

@@ -204,7 +204,7 @@ def make_kernel(topology: Topology, plan: Plan) -> Kernel:
 
 def _forward(x: Tensor, weights: list[Tensor], bias: Tensor, handle: int) -> tuple[Tensor, Tensor]:
     live = program(handle)
-    live.kernel.check(x, weights, bias)
+    live.kernel.check_new(x, weights, bias)
     y, saved = live.kernel.forward(x, weights, bias)
     live.note(saved)
     return y, saved
@@ -269,18 +269,19 @@ class _DirectGraph(torch.autograd.Function):
     def forward(ctx: Any, handle: int, x: Tensor, bias: Tensor, *weights: Tensor) -> Tensor:
         y, saved = _forward(x, list(weights), bias, handle)
         ctx.handle = handle
-        ctx.save_for_backward(saved, bias, *weights)
+        ctx.save_for_backward(saved, *weights)
         ctx.set_materialize_grads(False)
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None) -> tuple[Any, ...]:
-        saved, bias, *weights = ctx.saved_tensors
+        saved, *weights = ctx.saved_tensors
         if dy is None:
             return (None,) * (3 + len(weights))
         need_dx = ctx.needs_input_grad[1]
         run = _graph_backward if torch.is_grad_enabled() else _backward
-        dx, dweights, dbias = run(dy, saved, weights, bias, ctx.handle, need_dx)
+        # Only the shape of a bias matters here, and only to tracers, which do not come this way.
+        dx, dweights, dbias = run(dy, saved, weights, saved, ctx.handle, need_dx)
         return (None, dx if need_dx else None, dbias, *dweights)
 
 
