@@ -78,7 +78,6 @@ class Parts:
         by_target = last == 0 or all(r.min() >= a and r.max() < a + len(r) for a, r in zip(starts, ranges, strict=True))
         return Parts(topology, bounds, part, by_source, by_target)
 
-
     def addresses(self, weights: list[Tensor]) -> NDArray[np.int64]:
         """Return (P,): where edge 0 of each weight tensor would be."""
         places = [weights[0].element_size(), *[weight.data_ptr() for weight in weights]]

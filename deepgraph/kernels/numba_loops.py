@@ -191,32 +191,36 @@ _store_column = compiled(_store_column_loop)
 def _load_columns_loop(columns: Any, block: Any, ends: Any, begin: int, padding: bool) -> None:
     """Fill rows of a block from rows `begin:` of columns (B, K).
 
-    `ends` is (ranks (K,), fresh (K,), straight (K / 16 + 1,)): the row of each column; whether it is the first one there,
-    which others are added to; for 16 columns at a time, and for the last 16 where fewer are left, whether their rows
-    follow each other. Columns beyond the batch repeat its last row (so that they stay finite wherever it is) or, without `padding`, are 0.
+    `ends` is (ranks (K,), fresh (K,), straight (K / 16 + 1,)): the row of each column; whether it is the first one
+    there, which others are added to; for 16 columns at a time, and for the last 16 where fewer are left, whether
+    their rows follow each other. Columns beyond the batch repeat its last row (so that they stay finite wherever it is) or,
+    without `padding`, are 0.
     """
     ranks, fresh, straight = ends
     batch, width = columns.shape[0], block.shape[1]
     real = min(width, batch - begin)
-    side = 4 if width <= 8 and block.itemsize == 4 else 64 // block.itemsize
     if width == 1:
         _load_column(columns, block, ends, begin)
         return
     # Whole squares go through registers; what is left at the edges goes number by number.
+    side = 4 if width <= 8 and block.itemsize == 4 else 64 // block.itemsize
     squares = real // side * side
-    for number in range(straight.shape[0]):
-        last = min((number + 1) * _BLOCK, ranks.shape[0])
-        # The last columns that follow each other overlap with those before: written twice, the same.
-        first = last - _BLOCK if straight[number] else number * _BLOCK
-        done = squares if straight[number] else 0
-        for top in range(0, done, side):
-            for i in range(first, last, side):
+    # A few rows of x at a time: rows of 2^n bytes would throw each other out of the cache.
+    for top in range(0, squares, side):
+        for number in range(straight.shape[0]):
+            if not straight[number]:
+                continue
+            # The last columns that follow each other overlap with those before: written twice, the same.
+            last = min((number + 1) * _BLOCK, ranks.shape[0])
+            for i in range(last - _BLOCK, last, side):
                 at, to = (begin + top) * ranks.shape[0] + i, ranks[i] * width + top
                 if side == 4:
                     block_transpose(4, columns, at, block, to)
                 else:
                     block_transpose(16, columns, at, block, to)
-        for top in range(done, width, 8):
+    for number in range(straight.shape[0]):
+        first, last = number * _BLOCK, min((number + 1) * _BLOCK, ranks.shape[0])
+        for top in range(squares if straight[number] else 0, width, 8):
             for i in range(first, last):
                 row = block[ranks[i]]
                 for t in range(top, min(top + 8, width)):
@@ -232,23 +236,25 @@ def _store_columns_loop(columns: Any, block: Any, ends: Any, begin: int) -> None
     ranks, _, straight = ends
     width = block.shape[1]
     real = min(width, columns.shape[0] - begin)
-    side = 4 if width <= 8 and block.itemsize == 4 else 64 // block.itemsize
-    squares = real // side * side
     if width == 1:
         _store_column(columns, block, ends, begin)
         return
-    for number in range(straight.shape[0]):
-        last = min((number + 1) * _BLOCK, ranks.shape[0])
-        first = last - _BLOCK if straight[number] else number * _BLOCK
-        done = squares if straight[number] else 0
-        for top in range(0, done, side):
-            for i in range(first, last, side):
+    side = 4 if width <= 8 and block.itemsize == 4 else 64 // block.itemsize
+    squares = real // side * side
+    for top in range(0, squares, side):
+        for number in range(straight.shape[0]):
+            if not straight[number]:
+                continue
+            last = min((number + 1) * _BLOCK, ranks.shape[0])
+            for i in range(last - _BLOCK, last, side):
                 at, to = ranks[i] * width + top, (begin + top) * ranks.shape[0] + i
                 if side == 4:
                     block_transpose(4, block, at, columns, to)
                 else:
                     block_transpose(16, block, at, columns, to)
-        for t in range(done, real):
+    for number in range(straight.shape[0]):
+        first, last = number * _BLOCK, min((number + 1) * _BLOCK, ranks.shape[0])
+        for t in range(squares if straight[number] else 0, real):
             for i in range(first, last):
                 columns[begin + t, i] = block[ranks[i], t]
 

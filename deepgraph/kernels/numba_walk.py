@@ -226,6 +226,10 @@ class NumbaWalk(Kernel):
     def _reduced(self) -> tuple[Any, ...]:
         """Return what maxima and products need: edges by target, rows to be cleared, and their largest degree."""
         t = self.topology
+        if t.only_sums:
+            # Four bytes an edge that nobody reads are not made.
+            nothing = _locked(np.empty(0, np.int32))
+            return t.target_indptr, nothing, nothing, nothing, 0
         cleared = self._is_seeded.copy()
         cleared[t.output_ranks] = 0
         degree = np.diff(t.target_indptr)[t.ranked_reduce != 0].max(initial=0)

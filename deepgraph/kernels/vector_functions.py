@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 
 from deepgraph.kernels.vector import Rows, constant
 
-__all__ = ["block_transpose", "row_exponential", "row_total"]
+__all__ = ["block_copy", "block_transpose", "row_exponential", "row_total"]
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 

@@ -3,12 +3,13 @@
     python examples/benchmarks/compute.py [ROW ...] [--quick] [--threads 1] [--results FILE]
 
 Protocol: all candidates of a row take turns, in an order that changes direction every time. In its turn a candidate
-runs a few steps in a row; the first is timed as "cold" (the others have emptied the caches), the later ones as "warm"
-(what a training loop sees). A pair is the turns of the dense model and of a candidate in one round, a ratio is dense
-time over candidate time. 5 runs of 50 pairs: the table shows the median over runs of a run's median, and the lowest and
-highest run. "dense again" is an identical second dense model and shows how far to trust the others. Times are
-processor time on one thread and wall time on several. `--results` keeps what was measured, so that rows can be measured
-one at a time; the table shows all rows of the file. Peers take part where they are installed: sparselab, deepstruct.
+runs steps in a row, 3 or as many as 4 ms hold (at most 12); the first is timed as "cold" (the others have emptied the
+caches), the later half as "warm" (what a training loop sees). Inference is timed ten calls at a time. A pair is the
+turns of the dense model and of a candidate in one round, a ratio is dense time over candidate time. 5 runs of 50 pairs:
+the table shows the median over runs of a run's median, and the lowest and highest run. "dense again" is an identical
+second dense model and shows how far to trust the others. Times are processor time on one thread and wall time on
+several. `--results` keeps what was measured, so that rows can be measured one at a time; the table shows all rows of
+the file. Peers take part where they are installed: sparselab, deepstruct.
 """
 
 from __future__ import annotations
@@ -42,9 +43,10 @@ Step = Callable[[], object]
 Line = dict[str, Any]
 
 
-def measure(steps: dict[str, Step], runs: int, pairs: int, in_a_row: int = 3) -> list[Line]:
-    """Return a line for each step: its time, ms, and how many times faster than the first it is, warm and cold."""
+def measure(steps: dict[str, Step], runs: int, pairs: int, calls: int = 1) -> list[Line]:
+    """Return a line for each step of some calls: ms of a call, and times faster than the first step, warm and cold."""
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    in_a_row = {name: _in_a_row(step, calls, clock) for name, step in steps.items()}
     found: dict[str, dict[str, list[list[float]]]] = {name: {"cold": [], "warm": []} for name in steps}
     for run in range(runs):
         for times in found.values():
@@ -52,14 +54,10 @@ def measure(steps: dict[str, Step], runs: int, pairs: int, in_a_row: int = 3) ->
                 kind.append([])
         for number in range(pairs + 1):
             for name in list(steps) if number % 2 else list(steps)[::-1]:
-                taken = []
-                for _ in range(in_a_row):
-                    start = clock()
-                    steps[name]()
-                    taken.append(1e3 * (clock() - start))
+                taken = [_time(steps[name], calls, clock) for _ in range(in_a_row[name])]
                 if number:
                     found[name]["cold"][run].append(taken[0])
-                    found[name]["warm"][run].append(statistics.mean(taken[1:]))
+                    found[name]["warm"][run].append(statistics.mean(taken[len(taken) // 2 :]))
     base = found[next(iter(steps))]
     lines = []
     for name, times in found.items():
@@ -72,6 +70,20 @@ def measure(steps: dict[str, Step], runs: int, pairs: int, in_a_row: int = 3) ->
             line[kind] = [statistics.median(medians), min(medians), max(medians)]
         lines.append(line)
     return lines
+
+
+def _time(step: Step, calls: int, clock: Callable[[], float]) -> float:
+    """Return the ms of one of some calls."""
+    start = clock()
+    for _ in range(calls):
+        step()
+    return 1e3 * (clock() - start) / calls
+
+
+def _in_a_row(step: Step, calls: int, clock: Callable[[], float]) -> int:
+    """Return how many steps fill 4 ms: at least 3, at most 12."""
+    taken = min(_time(step, calls, clock) for _ in range(3)) * calls
+    return max(3, min(12, round(4 / taken)))
 
 
 def dense_model() -> nn.Sequential:
@@ -137,15 +149,7 @@ def inference(batch: int, runs: int, pairs: int, width: int = 1000, density: flo
     steps: dict[str, Step] = {"dense": dense_pass, "dense again": dense_pass, "torch CSR": csr_pass}
     steps["csr"] = lambda: model(x)
     with torch.no_grad():
-        return measure({name: _repeated(step) for name, step in steps.items()}, runs, pairs)
-
-
-def _repeated(step: Step, times: int = 10) -> Step:
-    def run() -> None:
-        for _ in range(times):
-            step()
-
-    return run
+        return measure(steps, runs, pairs, calls=10)
 
 
 def ring(nodes: int, degree: int, runs: int, pairs: int) -> list[Line]:
