@@ -193,8 +193,8 @@ def _load_columns_loop(columns: Any, block: Any, ends: Any, begin: int, padding:
 
     `ends` is (ranks (K,), fresh (K,), straight (K / 16 + 1,)): the row of each column; whether it is the first one
     there, which others are added to; for 16 columns at a time, and for the last 16 where fewer are left, whether
-    their rows follow each other. Columns beyond the batch repeat its last row (so that they stay finite wherever it is) or,
-    without `padding`, are 0.
+    their rows follow each other. Columns beyond the batch repeat its last row (so that they stay finite wherever it
+    is) or, without `padding`, are 0.
     """
     ranks, fresh, straight = ends
     batch, width = columns.shape[0], block.shape[1]
