@@ -22,8 +22,11 @@ from deepgraph.kernels.vector_functions import block_copy, block_transpose, row_
 
 __all__ = [
     "LEAKY",
+    "PRELU",
     "activate_node",
     "backward_walk",
+    "bend_back",
+    "bend_node",
     "forward_walk",
     "gather",
     "load_columns",
@@ -32,9 +35,9 @@ __all__ = [
     "values_of",
 ]
 
-RELU, LEAKY, TANH, SIGMOID, GELU, SILU, ELU, CELU, SOFTPLUS = (
+RELU, LEAKY, TANH, SIGMOID, GELU, SILU, ELU, CELU, SOFTPLUS, PRELU = (
     activation(name).code
-    for name in ("relu", "leaky_relu", "tanh", "sigmoid", "gelu", "silu", "elu", "celu", "softplus")
+    for name in ("relu", "leaky_relu", "tanh", "sigmoid", "gelu", "silu", "elu", "celu", "softplus", "prelu")
 )
 _ROOT_HALF = math.sqrt(0.5)
 _NORMAL = 1 / math.sqrt(2 * math.pi)
@@ -154,6 +157,28 @@ def _pull_back_row(grad: Any, known: Any, work: Any, more: Any, code: int) -> An
 
 pull_back = compiled(_pull_back_row)
 
+
+def _bend_node_loop(block: Any, rank: Any, row: Any, slope: Any) -> None:
+    """Replace the sums in row `rank` by their prelu, after a copy to another row."""
+    own, kept = block[rank], block[row]
+    for t in range(own.shape[0]):
+        kept[t] = own[t]
+        own[t] = slope * own[t] if own[t] <= 0 else own[t]
+
+
+bend_node = compiled(_bend_node_loop)
+
+
+def _bend_back_row(grad: Any, z: Any, work: Any, slope: Any) -> Any:
+    """Multiply `grad` by the derivative of prelu at z; returns the gradient of the slope."""
+    zero = grad.dtype.type(0)
+    for t in range(grad.shape[0]):
+        work[t] = grad[t] * z[t] if z[t] <= 0 else zero
+        grad[t] = grad[t] if z[t] > 0 else slope * grad[t]
+    return row_total(work)
+
+
+bend_back = compiled(_bend_back_row)
 
 _BLOCK = 16
 
@@ -283,7 +308,7 @@ def forward_walk(tile: int) -> Any:
         first: int, last: int,
     ) -> None:  # fmt: skip
         """Fill tiles first:last of `saved` (tiles, N + K, tile) and the rows of y (B, O) that they hold."""
-        bias_index, mode, kept, reduce = nodes
+        bias_index, mode, kept, reduce, slope, _ = nodes
         count, spare = bias_index.shape[0], saved.shape[1] - 2
         for number in range(first, last):
             block = saved[number]
@@ -298,7 +323,9 @@ def forward_walk(tile: int) -> Any:
                     row_forward(tile, block, rank, step, w, start, stop, bias[node], code)
                 else:
                     reduce_row(block, rank, step, w, start, stop, bias[node], reduce[rank])
-                if code > LEAKY or (reduce[rank] != 0 and code > 0):
+                if code == PRELU:
+                    bend_node(block, rank, count + kept[rank], bias[slope[rank]])
+                elif code > LEAKY or (reduce[rank] != 0 and code > 0):
                     activate_node(block, rank, count, kept[rank], code)
             store_columns(y, block, outputs, number * tile)
 
@@ -317,7 +344,7 @@ def backward_walk(tile: int) -> Any:
 
         Where dz has fewer tiles, later ones replace earlier ones.
         """
-        bias_index, mode, kept, reduce = nodes
+        bias_index, mode, kept, reduce, slope, slopes = nodes
         into, source, perm, cleared, degree = reduced
         count = bias_index.shape[0]
         scratch, chosen = np.empty((degree + 1, tile), dw.dtype), np.empty(tile, np.int64)
@@ -350,7 +377,11 @@ def backward_walk(tile: int) -> Any:
                 total = row_backward(
                     tile, block, gradient, rank, seed, step, values, dw, start, stop, code, fresh
                 )  # fmt: skip
-                if code > LEAKY:
+                if code == PRELU:
+                    known = block[count + kept[rank]]
+                    db[slope[rank]] += bend_back(gradient[rank], known, gradient[count + 1], slopes[slope[rank]])
+                    total = row_total(gradient[rank])
+                elif code > LEAKY:
                     known = block[count + kept[rank]] if kept[rank] >= 0 else block[rank]
                     total = pull_back(gradient[rank], known, gradient[count + 1], gradient[count + 2], code)
                 if node >= 0:

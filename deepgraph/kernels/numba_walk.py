@@ -178,7 +178,7 @@ class NumbaWalk(Kernel):
     def _nodes(self) -> tuple[NDArray[np.int32], ...]:
         t = self.topology
         codes = (_locked(part.astype(np.int32)) for part in (t.ranked_activation, t.ranked_reduce))
-        return t.bias_index, next(codes), t.kept_index, next(codes)
+        return t.bias_index, next(codes), t.kept_index, next(codes), t.slope_index
 
     @cached_property
     def _inputs(self) -> tuple[NDArray[np.int32], ...]:
@@ -302,10 +302,10 @@ class NumbaWalk(Kernel):
         values = Values.of(self._parts, [_computable(weight) for weight in weights])
         gathered = self._buffers.array((t.num_edges,), number)
         loops.gather(*values.by_target, t.target_perm, gathered)
-        edges = (loops.index, self._to_source, gathered)
+        nodes, edges = (*self._nodes, biases), (loops.index, self._to_source, gathered)
 
         def task(bounds: tuple[int, int]) -> None:
-            loops.forward(columns, saved, y, self._nodes, *edges, biases, self._inputs, self._outputs, *bounds)
+            loops.forward(columns, saved, y, nodes, *edges, biases, self._inputs, self._outputs, *bounds)
 
         threads = self._threads(cut, batch)
         _run(task, threads, cut.groups if threads > 1 else [(0, cut.tiles)])
@@ -315,7 +315,7 @@ class NumbaWalk(Kernel):
     def _narrow(self) -> NarrowPass | None:
         """Return the forward pass by source, which few columns take: reading by target would not pay the copy."""
         t = self.topology
-        if not (t.only_sums and self._parts.by_source):
+        if not (t.only_sums and self._parts.by_source) or t.num_slopes:
             return None
         ends = (*self._inputs, self._outputs[0], self._outputs[2])
         return NarrowPass(t, self._parts, self._to_target, (self._nodes[1], self._nodes[2]), ends)
@@ -347,7 +347,13 @@ class NumbaWalk(Kernel):
         return y
 
     def backward(
-        self, dy: Tensor, saved: Tensor, weights: list[Tensor], need_dx: bool = True, need_dz: bool = True
+        self,
+        dy: Tensor,
+        saved: Tensor,
+        weights: list[Tensor],
+        need_dx: bool = True,
+        bias: Tensor | None = None,
+        need_dz: bool = True,
     ) -> Gradients:
         """Return (dx, dweights, dbias, dz (tiles, N + 3, T)); see `Kernel.backward`."""
         t, batch, dtype = self.topology, dy.shape[0], weights[0].dtype
@@ -361,7 +367,8 @@ class NumbaWalk(Kernel):
         dz = self._buffers.array((cut.tiles if need_dz else len(groups), self._out_rows, cut.tile), number)
         dx = np.empty((batch if need_dx else 0, t.inputs.shape[0]), number)
         values = Values.of(self._parts, [_computable(weight) for weight in weights])
-        nodes, ends = self._nodes, (self._inputs, self._outputs, self._is_seeded)
+        nodes = (*self._nodes, _computable(self._known(bias, dy)).numpy())
+        ends: tuple[Any, ...] = (self._inputs, self._outputs, self._is_seeded)
         if loops.table is None:
             edges: tuple[Any, ...] = (t.order, t.source_indptr, self._to_pulled, values.by_node(not t.only_sums))
             ends = (*ends, self._reduced)
@@ -369,11 +376,11 @@ class NumbaWalk(Kernel):
             edges = (loops.table, self._to_target, values.by_node())
         # The first group sums into the result itself, a single weight's spare room included, the others into parts.
         dw = self._buffers.array((weights[0].shape[0] if len(weights) == 1 else t.num_edges,), number)
-        db = np.empty(t.num_computed, number)
+        db = np.empty(t.num_parameters, number)
         edge_sums, bias_sums = [dw[: t.num_edges]], [db]
         for _ in groups[1:]:
             edge_sums.append(np.empty(t.num_edges, number))
-            bias_sums.append(np.empty(t.num_computed, number))
+            bias_sums.append(np.empty(t.num_parameters, number))
 
         def task(group: tuple[int, tuple[int, int]]) -> None:
             place, bounds = group

@@ -224,7 +224,7 @@ def _backward(
     live = program(handle)
     live.consume(saved)
     kernel = live.kernel
-    dx, dweights, dbias, dz = kernel.backward(dy, saved, weights, need_dx, live.armed)
+    dx, dweights, dbias, dz = kernel.backward(dy, saved, weights, need_dx, bias, live.armed)
     if live.armed:
         batch = dy.shape[0]
         live.captured.append((kernel.activations(saved, batch), kernel.gradients(dz, batch)))
@@ -269,19 +269,18 @@ class _DirectGraph(torch.autograd.Function):
     def forward(ctx: Any, handle: int, x: Tensor, bias: Tensor, *weights: Tensor) -> Tensor:
         y, saved = _forward(x, list(weights), bias, handle)
         ctx.handle = handle
-        ctx.save_for_backward(saved, *weights)
+        ctx.save_for_backward(saved, bias, *weights)
         ctx.set_materialize_grads(False)
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None) -> tuple[Any, ...]:
-        saved, *weights = ctx.saved_tensors
+        saved, bias, *weights = ctx.saved_tensors
         if dy is None:
             return (None,) * (3 + len(weights))
         need_dx = ctx.needs_input_grad[1]
         run = _graph_backward if torch.is_grad_enabled() else _backward
-        # Only the shape of a bias matters here, and only to tracers, which do not come this way.
-        dx, dweights, dbias = run(dy, saved, weights, saved, ctx.handle, need_dx)
+        dx, dweights, dbias = run(dy, saved, weights, bias, ctx.handle, need_dx)
         return (None, dx if need_dx else None, dbias, *dweights)
 
 

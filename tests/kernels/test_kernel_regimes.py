@@ -26,6 +26,7 @@ SHAPES = {
     "dense layers": lambda: layered([60, 80, 70, 10], 0.6, 3),
     "deep graph": lambda: random_topology(7, 120, 30, 0.15, [3]),
     "few large nodes": lambda: scale_free(150),
+    "slopes": lambda: random_topology(3, 60, 6, 0.3, [3, 10]),
 }
 
 
@@ -52,7 +53,7 @@ def tensors(t: Topology, storage: str, dtype: torch.dtype) -> tuple[Program, lis
         parts = [torch.zeros(shape, dtype=dtype) for shape in kernel.weight_shapes()]
         for weight, places, part in zip(parts, index, values.split([len(i) for i in index]), strict=True):
             weight.view(-1)[torch.from_numpy(places)] = part.to(dtype)
-    bias = torch.randn(t.num_computed, dtype=torch.float64, generator=generator).to(dtype)
+    bias = torch.randn(t.num_parameters, dtype=torch.float64, generator=generator).to(dtype)
     return network, [part.requires_grad_() for part in parts], bias.requires_grad_()
 
 
@@ -80,7 +81,7 @@ def test_float32_gradients_are_within_2e_6_of_float64(shape: str, storage: str, 
 
 
 @pytest.mark.parametrize(
-    "name", ["identity", "relu", "leaky_relu", "tanh", "sigmoid", "gelu", "silu", "elu", "softplus"]
+    "name", ["identity", "relu", "leaky_relu", "tanh", "sigmoid", "gelu", "silu", "elu", "softplus", "prelu"]
 )
 @pytest.mark.parametrize("storage", STORAGES)
 @pytest.mark.parametrize("batch", [1, 3])
@@ -107,7 +108,7 @@ def test_bytes_do_not_depend_on_threads(shape: str, batch: int, monkeypatch: pyt
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
             y, saved = network.kernel.forward(x, [w.detach() for w in weights], bias.detach())
-            dx, dw, db, _ = network.kernel.backward(y.cos(), saved, [w.detach() for w in weights])
+            dx, dw, db, _ = network.kernel.backward(y.cos(), saved, [w.detach() for w in weights], bias=bias.detach())
             assert dx is not None
             found.append(b"".join(part.numpy().tobytes() for part in (y, dx, *dw, db)))
     finally:
