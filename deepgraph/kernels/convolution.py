@@ -106,7 +106,7 @@ def _weight_gradient(shape: ConvolutionShape, dy: Tensor, x: Tensor, weight: Ten
     images = images_at_once(dy)
     pieces = (
         _gradients(shape, *piece, weight, (False, True, False))[1]
-        for piece in zip(dy.split(images), x.split(images), strict=True)
+        for piece in zip(torch.split(dy, images), torch.split(x, images), strict=True)
     )
     total: Tensor = next(pieces)
     for piece in pieces:

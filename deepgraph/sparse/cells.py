@@ -217,7 +217,7 @@ class _Convolution(_Dense):
         if torch.compiler.is_compiling() or (images := images_at_once(x)) >= len(x):
             y = self._convolve(x, weight)
         else:
-            y = torch.cat([self._convolve(part, weight) for part in x.split(images)])
+            y = torch.cat([self._convolve(part, weight) for part in torch.split(x, images)])
         return y.view(-1, targets, self.width, *y.shape[2:])
 
     def pair_norms(self, inputs: Tensor, gradient: Tensor) -> Tensor:

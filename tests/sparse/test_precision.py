@@ -1,4 +1,4 @@
-"""Convolutions, layers and graphs of cells: float32 against float64 at all batch sizes, and gradients by differences."""
+"""Layers, convolutions, graphs of cells: float32 against float64 at all batch sizes, gradients by differences."""
 
 from __future__ import annotations
 
@@ -80,13 +80,20 @@ def test_gradients_by_differences(kind: str, batch: int) -> None:
         return torch.func.functional_call(model, dict(zip(free, given, strict=True)), (x,))
 
     assert torch.autograd.gradcheck(result, (x, *free.values()))
-    for p in parameters.values():
+    for name, p in parameters.items():
         if id(p) in masks:
-            at = masks[id(p)].flatten().nonzero()[:, 0]
-            name = next(n for n, q in parameters.items() if q is p)
+            edges = masks[id(p)].flatten().nonzero()[:, 0]
+            assert torch.autograd.gradcheck(
+                _of_edges(model, name, edges, x.detach()), p.detach().flatten()[edges].requires_grad_()
+            )
 
-            def of_edges(values: torch.Tensor, p: nn.Parameter = p, name: str = name) -> torch.Tensor:
-                weight = torch.zeros_like(p).flatten().index_copy(0, at, values).view_as(p)
-                return torch.func.functional_call(model, {name: weight}, (x.detach(),))
 
-            assert torch.autograd.gradcheck(of_edges, (p.detach().flatten()[at].requires_grad_(),))
+def _of_edges(model: nn.Module, name: str, edges: torch.Tensor, x: torch.Tensor) -> Callable[..., torch.Tensor]:
+    """Return the result as a function of the values of edges, the rest of the matrix being 0."""
+    matrix = dict(model.named_parameters())[name]
+
+    def result(values: torch.Tensor) -> torch.Tensor:
+        weight = torch.zeros_like(matrix).flatten().index_copy(0, edges, values).view_as(matrix)
+        return torch.func.functional_call(model, {name: weight}, (x,))
+
+    return result
