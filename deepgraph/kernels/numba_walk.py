@@ -24,7 +24,7 @@ from deepgraph.kernels.edge_values import check_values, split_gradient
 from deepgraph.kernels.facts import describe
 from deepgraph.kernels.narrow_pass import NarrowPass
 from deepgraph.kernels.node_values import Parts, Values, steps
-from deepgraph.kernels.panels import panel_rows, panel_table, worth_panels
+from deepgraph.kernels.panels import panel_rows, panel_table, widest_stage, worth_panels
 from deepgraph.kernels.plan import has_numba
 from deepgraph.kernels.tiling import Tiling, narrow, tile_width, tiling
 from deepgraph.kernels.topology import Topology
@@ -249,7 +249,7 @@ class NumbaWalk(Kernel):
         # Shorter rows have several chains of sums, which panels would join in another order.
         if cut.tile * itemsize < _PANEL_ROW_BYTES or not self._has_panels:
             return None
-        key = (panel_rows(cut.tile, itemsize, self._density), by_source)
+        key = (panel_rows(cut.tile, itemsize, self._density, widest=widest_stage(self.topology)), by_source)
         if key not in self._tables:
             self._tables[key] = tuple(map(_locked, panel_table(self.topology, *key)))
         return self._tables[key]
