@@ -20,6 +20,9 @@ def test_which_networks_have_panels() -> None:
     assert worth_panels(layered([20, 30, 10], 0.5, 1))
     assert not worth_panels(layered([20, 30, 10], 0.05, 1))
     assert not worth_panels(chain(4, 1))
+    # Wide stages have them from lower density.
+    assert worth_panels(layered([2100, 40], 0.05, 1))
+    assert not worth_panels(layered([2100, 40], 0.03, 1))
     pooled = Topology(3, [0, 1], [2, 2], [0, 0, 1], [0, 1], [2], [0] * 3, reduce=[0, 0, 1])
     assert not worth_panels(pooled)
 
