@@ -42,6 +42,7 @@ class Kernel(ABC):
 
     def __init__(self, topology: Topology) -> None:
         self.topology = topology
+        self._checked: list[Any] = []
 
     @abstractmethod
     def with_topology(self, topology: Topology) -> Kernel:
@@ -74,12 +75,18 @@ class Kernel(ABC):
 
     @abstractmethod
     def backward(
-        self, dy: Tensor, saved: Tensor, weights: list[Tensor], need_dx: bool = True, bias: Tensor | None = None
+        self,
+        dy: Tensor,
+        saved: Tensor,
+        weights: list[Tensor],
+        need_dx: bool = True,
+        bias: Tensor | None = None,
+        need_dz: bool = True,
     ) -> Gradients:
         """Return (dx (B, I) or None, dweights shaped like weights, dbias (C,), dz) for dy (B, O).
 
         Gradients off the edges, in a masked matrix or in the tail of a longer tensor, are 0. `bias` is that of the
-        forward pass, needed where nodes have slopes.
+        forward pass, needed where nodes have slopes. Without `need_dz` the last one is not whole.
         """
 
     def _known(self, bias: Tensor | None, like: Tensor) -> Tensor:
@@ -115,6 +122,15 @@ class Kernel(ABC):
         if self.topology.is_ordered:
             return ranked.clone()
         return ranked.index_select(0, torch.from_numpy(self.topology.rank.copy()).to(ranked.device))
+
+    def check_new(self, x: Tensor, weights: list[Tensor], bias: Tensor) -> None:
+        """Check tensors, unless those of the last call were alike; see `check`."""
+        kinds: list[Any] = []
+        for tensor in (x, bias, *weights):
+            kinds += (tensor.shape, tensor.dtype, tensor.device)
+        if kinds != self._checked:
+            self.check(x, weights, bias)
+            self._checked = kinds
 
     def check(self, x: Tensor, weights: list[Tensor], bias: Tensor) -> None:
         """Raise unless x, weights and bias fit this kernel.
@@ -310,7 +326,13 @@ class StageKernel(Kernel):
 
     @torch.no_grad()
     def backward(
-        self, dy: Tensor, saved: Tensor, weights: list[Tensor], need_dx: bool = True, bias: Tensor | None = None
+        self,
+        dy: Tensor,
+        saved: Tensor,
+        weights: list[Tensor],
+        need_dx: bool = True,
+        bias: Tensor | None = None,
+        need_dz: bool = True,
     ) -> Gradients:
         """Return (dx, dweights, dbias, dz (N, B)); see `Kernel.backward`."""
         known = self._known(bias, dy)

@@ -75,7 +75,10 @@ def backward_panels(tile: int) -> Any:
         dy: Any, saved: Any, dz: Any, dx: Any, nodes: Any, table: Any, step: Any, w: Any, dw: Any, db: Any,
         inputs: Any, outputs: Any, is_seeded: Any, first: int, last: int, need_dx: bool,
     ) -> None:  # fmt: skip
-        """Fill tiles first:last of dz (tiles, N + 3, tile) and their rows of dx (B, I), and dw (E,) and db (C,)."""
+        """Fill tiles first:last of dz (tiles, N + 3, tile) and their rows of dx (B, I), and dw (E,) and db (C,).
+
+        Where dz has fewer tiles, later ones replace earlier ones.
+        """
         bias_index, mode, kept, _, slope, slopes = nodes
         starts, panels, pointers = table
         count = bias_index.shape[0]
@@ -83,7 +86,7 @@ def backward_panels(tile: int) -> Any:
             dw[:] = 0
         db[:] = 0
         for number in range(first, last):
-            block, gradient, fresh = saved[number], dz[number], number == first
+            block, gradient, fresh = saved[number], dz[number % dz.shape[0]], number == first
             gradient[count:] = 0
             load_columns(dy, gradient, outputs, number * tile, False)
             for stage in range(panels.shape[0] - 1, -1, -1):

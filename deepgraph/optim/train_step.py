@@ -56,7 +56,7 @@ class TrainStep:
             passes.append((engine, kernel, weights, bias, saved))
         loss, dy = self._loss(x, target)
         for number, (engine, kernel, weights, bias, saved) in reversed(list(enumerate(passes))):
-            dx, dweights, dbias, _ = kernel.backward(dy, saved, weights, number > 0, bias)
+            dx, dweights, dbias, _ = kernel.backward(dy, saved, weights, number > 0, bias, False)
             engine.accept(dweights, dbias)
             dy = dy if dx is None else dx
         return loss

@@ -101,6 +101,7 @@ class Engine:
         self._stale = False
         self._placed: tuple[torch.device, torch.dtype] | None = None
         self._armed = False
+        self._zeros: dict[Any, Tensor] = {}
         # Plain numbers, and a handle that outlives programs: what a compiled graph keeps of this engine.
         self.width, self.num_computed = len(self.topology.inputs), self.topology.num_computed
         self._bent = self.topology.num_slopes > 0
@@ -183,11 +184,11 @@ class Engine:
         plain = nobody_watches(x)
         if plain and not torch.is_grad_enabled():
             return self.program().kernel.infer(x, *self._tensors())
-        weights = [layer.weight for layer, _, _ in self.parts]
-        bias = self.bias(weights[0])
         if plain:
-            return direct_graph(x, weights, bias, self.handle)
-        y: Tensor = graph_operator(x, weights, bias, self.handle)[0]
+            weights, biases = self._tensors()
+            return direct_graph(x, weights, biases[0] if len(biases) == 1 else torch.cat(biases), self.handle)
+        weights = [layer.weight for layer, _, _ in self.parts]
+        y: Tensor = graph_operator(x, weights, self.bias(weights[0]), self.handle)[0]
         return y
 
     def _tensors(self) -> tuple[list[Tensor], list[Tensor]]:
@@ -200,16 +201,22 @@ class Engine:
             weight = layer.weight if found is None else found
             found = parameters.get("bias")
             bias: Tensor | None = layer.bias if found is None else found
-            if bias is None:
-                bias = weight.new_zeros(self.num_computed if len(self.parts) == 1 else count)
             weights.append(weight)
-            biases.append(bias)
+            biases.append(self._no_bias(weight, count) if bias is None else bias)
         return weights, biases + self._slopes()
 
     def _slopes(self) -> list[Tensor]:
         """Return the slopes of the layers that have some."""
         found = [layer.slope for layer, _, _ in self.parts] if self._bent else []
         return [slope for slope in found if slope is not None]
+
+    def _no_bias(self, like: Tensor, count: int) -> Tensor:
+        """Return zeros, which nobody writes to, in place of the biases of a layer without; the same ones each time."""
+        # A tensor made in inference mode would be none that autograd can keep.
+        key = (like.dtype, like.device, count, torch.is_inference_mode_enabled())
+        if key not in self._zeros:
+            self._zeros[key] = like.new_zeros(self.num_computed if len(self.parts) == 1 else count)
+        return self._zeros[key]
 
     def bias(self, like: Tensor) -> Tensor:
         """Return the biases (C,) of all layers, 0 for layers without, then slopes; of dtype and device of `like`."""

@@ -171,13 +171,14 @@ class MaskedDeepFFN(GraphModule):
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, size_output) for x (B, *size_input)."""
         x = self._input(x, self.sizes[0], "x")
-        act = activation(self.activation).forward
-        slopes = [(layer.slope,) if self._has_slope else () for layer in self._edge_layers] if len(self.norms) else []
-        for k, engine in enumerate(self._engines.values()):
+        engines, layers = self._engines.values(), self._edge_layers if self._config["use_layer_norm"] else []
+        for k, engine in enumerate(engines):
             engine.check(x)
             x = engine(x)
-            if k < len(self.norms):
-                x = act(self.norms[k](x), *slopes[k])
+            # Looked at last: lists of modules cost more to look at than a small layer to compute.
+            if k + 1 < len(layers):
+                slope = (layers[k].slope,) if self._has_slope else ()
+                x = activation(self.activation).forward(self.norms[k](x), *slope)
         return x
 
     # -- the graph --------------------------------------------------------------------------------------------------

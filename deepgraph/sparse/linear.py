@@ -114,4 +114,6 @@ class SparseLinear(GraphModule):
         flat = x.reshape(-1, x.shape[-1]) if x.dim() != 2 else x
         engine = self._engines["linear"]
         engine.check(flat)
-        return engine(flat).reshape(*x.shape[:-1], self.out_features)
+        y = engine(flat)
+        # A view, even one of the same shape, would be one more node of autograd's graph.
+        return y if x.dim() == 2 else y.reshape(*x.shape[:-1], self.out_features)

@@ -75,7 +75,7 @@ def test_windows_compute_a_convolution_with_zeros(groups, kernel, stride, dilati
 
 
 @needs_numba
-@pytest.mark.parametrize("batch", [0, 1, 3, 128])
+@pytest.mark.parametrize("batch", [0, 1, 3, 128, 1000])
 def test_float32_is_exact_to_rounding(batch):
     shape = ConvolutionShape(16, 24, (3, 3), padding=(1, 1))
     assert compare(shape, (9, 10), batch, 0.1, torch.float32) < 2e-6
