@@ -47,9 +47,10 @@ class NarrowPass:
     ) -> None:
         t = topology
         self._step = step
-        bias_rank = np.flatnonzero(t.bias_index >= 0)
-        computed = np.empty(t.num_computed, np.int32)
-        computed[t.bias_index[bias_rank]] = bias_rank
+        computed = np.empty(t.num_parameters, np.int32)
+        for index, rows in ((t.bias_index, np.arange(t.num_nodes)), (t.slope_index, t.num_nodes + t.kept_index)):
+            # A slope waits in the row where its node's sum will be kept.
+            computed[index[index >= 0]] = rows[index >= 0]
         spans = (t.source_indptr[:-1][t.order], t.source_indptr[1:][t.order])
         self._fixed = [*nodes, *spans, parts.part[t.order]]
         self._ends = [computed, *ends]
@@ -71,7 +72,7 @@ class NarrowPass:
         weights : list of Tensor
             One for each part, with room for its edges.
         biases : list of Tensor
-            As many as weights; joined they have one number for each computed node.
+            Joined they have one number for each computed node, then one for each slope.
         tile : int
             Columns, T.
         buffers : Buffers
@@ -119,12 +120,17 @@ class NarrowPass:
         """Return the loop, the addresses of index arrays followed by the arrays themselves, and where values are."""
         from deepgraph.kernels.numba_scatter import scatter_walk
 
+        # As many of both: nobody reads the weights that are added, and an empty bias adds nothing.
+        count = max(len(weights), len(biases))
+        weights = weights + [weights[0]] * (count - len(weights))
+        biases = biases + [biases[0][:0]] * (count - len(biases))
+        offsets = self._offsets + [0] * (count - len(self._offsets))
         bounds = np.r_[0, np.cumsum([bias.numel() for bias in biases])].astype(np.int32)
         straight = [(np.diff(self._ends[0][first:last]) == 1).all() for first, last in pairwise(bounds)]
         arrays = [*self._fixed, bounds, *self._ends, np.array(straight, np.int32)]
         index = np.array([array.ctypes.data for array in arrays])
         size = weights[0].element_size()
-        starts = zip((*weights, *biases), (*self._offsets, *bounds[:-1].tolist()), strict=True)
+        starts = zip((*weights, *biases), (*offsets, *bounds[:-1].tolist()), strict=True)
         places = np.array([tensor.data_ptr() - size * first for tensor, first in starts])
         return scatter_walk(tile), [index, *arrays], places
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from deepgraph.kernels.numba_compile import compiled
-from deepgraph.kernels.numba_loops import LEAKY, activate_node, load_columns, store_columns
+from deepgraph.kernels.numba_loops import LEAKY, PRELU, activate_node, bend_node, load_columns, store_columns
 from deepgraph.kernels.numba_memory import at_address, matrix_at_address
 from deepgraph.kernels.vector import row_scatter
 
@@ -40,7 +40,7 @@ def scatter_walk(tile: int) -> Any:
         mode, kept = at_address(index[0], like, count), at_address(index[1], like, count)
         start, stop = at_address(index[2], like, count), at_address(index[3], like, count)
         part, bounds = at_address(index[4], like, count), at_address(index[5], like, tensors + 1)
-        computed, straight = at_address(index[6], like, count), at_address(index[12], like, tensors)
+        computed, straight = at_address(index[6], like, 2 * count), at_address(index[12], like, tensors)
         fresh, squares = at_address(index[8], like, width), at_address(index[9], like, width // 16 + 1)
         inputs = at_address(index[7], like, width), fresh, squares
         outputs = at_address(index[10], like, height), fresh, at_address(index[11], like, height // 16 + 1)
@@ -65,7 +65,9 @@ def scatter_walk(tile: int) -> Any:
             # Unsigned, because numba would ask whether a signed index counts from the end.
             for rank in range(np.uint64(count)):
                 code = mode[rank]
-                if code > LEAKY:
+                if code == PRELU:
+                    bend_node(block, rank, count + kept[rank], block[count + kept[rank], 0])
+                elif code > LEAKY:
                     activate_node(block, rank, count, kept[rank], code)
                 values = at_address(places[np.uint32(part[rank])], saved, edges)
                 row_scatter(tile, block, rank, step, values, start[rank], stop[rank], code)

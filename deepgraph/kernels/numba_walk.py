@@ -315,7 +315,7 @@ class NumbaWalk(Kernel):
     def _narrow(self) -> NarrowPass | None:
         """Return the forward pass by source, which few columns take: reading by target would not pay the copy."""
         t = self.topology
-        if not (t.only_sums and self._parts.by_source) or t.num_slopes:
+        if not (t.only_sums and self._parts.by_source):
             return None
         ends = (*self._inputs, self._outputs[0], self._outputs[2])
         return NarrowPass(t, self._parts, self._to_target, (self._nodes[1], self._nodes[2]), ends)
@@ -323,8 +323,6 @@ class NumbaWalk(Kernel):
     def _few_columns(self, x: Tensor, weights: list[Tensor], biases: list[Tensor], tile: int) -> tuple[Tensor, Tensor]:
         if self._narrow is None:
             return self.forward(x, weights, torch.cat(biases))
-        # One bias tensor for each weight tensor: an empty one adds nothing.
-        biases = biases + [biases[0][:0]] * (len(weights) - len(biases))
         announce()
         tensors = [[_computable(part) for part in parts] for parts in ([x], weights, biases)]
         y, saved = self._narrow(tensors[0][0], tensors[1], tensors[2], tile, self._buffers)
@@ -342,7 +340,7 @@ class NumbaWalk(Kernel):
         self.check(x, weights, torch.cat(biases))
         y = self._few_columns(x, weights, biases, tile)[0]
         held = all(tensor.is_contiguous() for tensor in (x, *weights, *biases))
-        if held and len(biases) == len(weights) and x.dtype != torch.bfloat16:
+        if held and x.dtype != torch.bfloat16:
             quick.remember(x, weights, biases, tile, self._buffers)
         return y
 
