@@ -1,12 +1,14 @@
 """The best absent pairs without all products: bytes say of most pairs that they are too small to matter.
 
-A row of bytes stands for a row of floats up to an error whose norm is known. By Cauchy and Schwarz the product of two
-rows of bytes is then off by a known amount, so pairs that cannot reach the k-th best score are left out, exactly.
+By Cauchy and Schwarz a source or a target whose row is short has no pair that reaches the k-th best score. A row of
+bytes stands for a row of floats up to an error whose norm is known; by the same inequality the product of two rows of
+bytes is off by a known amount. So pairs that cannot reach the k-th best score are left out, exactly.
 """
 
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
@@ -39,6 +41,8 @@ _SAMPLE = 160
 # Targets at a time, whose bytes stay in the second cache, and pairs that are put aside at a time.
 _TARGETS = 4096
 _CHUNK = 1 << 16
+# More than the norm of a row whose squares are all too small for floats.
+_TINY = 1e-16
 # Below this many multiply-adds a second thread costs more than it saves.
 _THREAD_WORK = 64_000_000
 
@@ -110,44 +114,62 @@ class _Search:
     def __init__(
         self, pairs: AbsentPairs, factors: Sequence[tuple[Tensor, Tensor]], k: int, inverse: Tensor | None
     ) -> None:
-        from deepgraph.kernels.numba_scores import quantized_sources, quantized_targets
-        from deepgraph.kernels.vector_scores import ROWS, WIDTH
-
         self.pairs, self.k = pairs, k
         self.a, self.z = (_joined([both[side] for both in factors]) for side in (0, 1))
         self.cuts = _cuts([a.shape[1] for a, _ in factors])
-        (sources, batch), targets = self.a.shape, self.z.shape[0]
-        self.scale = np.ones(targets, np.float32) if inverse is None else inverse.numpy()
+        batch = self.a.shape[1]
+        self.scaled = inverse is not None
+        self.scale = np.ones(len(self.z), np.float32) if inverse is None else inverse.numpy()
         # Both the exact sum and any other one are off by half a last bit for each product, and some more.
         self.slack = (batch + 32) * 2.0**-23
-        groups, blocks = -(-batch // 4), -(-targets // WIDTH)
-        left, right = np.zeros((sources + ROWS - 1, 4 * groups), np.uint8), _aligned((blocks, groups, WIDTH), np.int32)
-        rows, columns = np.zeros((sources + ROWS - 1, 4), np.float32), np.zeros((4, blocks * WIDTH), np.float32)
-        quantized_sources(self.a, *_extremes(self.a), self.slack, left, rows)
-        quantized_targets(self.z, *_extremes(self.z), self.scale, right, columns)
-        self.coarse = left, rows, right, columns
-        self.slack_of_all = self.slack * float(rows[:, 3].max()) * float(columns[2].max())
+        self.long_a, self.long_z = _norms(self.a), _norms(self.z) * self.scale
         self.edges = pairs.compressed
+        self.lock = threading.Lock()
 
     def guess(self, share: float) -> float:
         """Return what the k-th best score reaches almost surely, for a larger `share` more surely."""
-        rows, columns = _some(len(self.a)), _some(len(self.z))
+        sides = [_some(long) for long in (self.long_a, self.long_z)]
+        if not all(map(len, sides)):
+            return 0.0
+        (rows, columns), all_pairs = sides, len(self.a) * len(self.z)
         product = torch.from_numpy(self.a[rows]) @ torch.from_numpy(self.z[columns]).T
-        sample = np.abs(product.numpy()) * self.scale[columns]
-        expected = self.k / self.pairs.count * sample.size
+        sample = product.abs_().numpy()
+        if self.scaled:
+            sample *= self.scale[columns]
+        live = math.prod(np.count_nonzero(long > _TINY) for long in (self.long_a, self.long_z))
+        expected = self.k / self.pairs.count * sample.size * all_pairs / live
         rank = int(share * (1.3 * expected + 3 * math.sqrt(expected) + 8))
         # Neurons that are off make many zeros, and equal numbers make partitions slow.
         sample = sample[sample > 0]
         return float(_kth(sample, rank)) if rank <= len(sample) else 0.0
+
+    def _quantize(self, limit: float) -> None:
+        """Make bytes of the sources and targets that have a pair which may reach `limit`."""
+        from deepgraph.kernels.numba_scores import quantized_sources, quantized_targets
+        from deepgraph.kernels.vector_scores import ROWS, WIDTH
+
+        most_a, most_z = self.long_a.max(), self.long_z.max()
+        self.rows, self.columns = np.flatnonzero(self.long_a * most_z >= limit), np.flatnonzero(self.long_z * most_a >= limit)
+        sources, targets = len(self.rows), len(self.columns)
+        groups, blocks = -(-self.a.shape[1] // 4), -(-targets // WIDTH)
+        left, right = np.zeros((sources + ROWS - 1, 4 * groups), np.uint8), _aligned((blocks, groups, WIDTH), np.int32)
+        above, below = np.zeros((sources + ROWS - 1, 4), np.float32), np.zeros((4, blocks * WIDTH), np.float32)
+        quantized_sources(self.a, self.rows, *_extremes(self.a), self.slack, left, above)
+        quantized_targets(self.z, self.columns, *_extremes(self.z), self.scale, right, below)
+        self.coarse = left, above, right, below
+        self.slack_of_all = self.slack * float(above[:, 3].max(initial=0)) * float(below[2].max(initial=0))
 
     def above(self, limit: float) -> Pairs | None:
         """Return the best pairs if k scores reach `limit`, else None."""
         self.limit = limit
         self.parts: list[Part] = []
         self.held = 0
-        targets = len(self.z)
-        threads = torch.get_num_threads() if self.a.size * targets >= _THREAD_WORK else 1
-        ends = np.linspace(0, len(self.a), threads + 1).astype(np.int64).tolist()
+        self._quantize(limit)
+        sources, targets = len(self.rows), len(self.columns)
+        if sources * targets < self.k:
+            return None
+        threads = torch.get_num_threads() if sources * targets * self.a.shape[1] >= _THREAD_WORK else 1
+        ends = [sources * number // threads for number in range(threads + 1)]
         for left in range(0, targets, _TARGETS):
             tasks = [(begin, end, left, min(left + _TARGETS, targets)) for begin, end in pairwise(ends)]
             if threads == 1:
@@ -162,17 +184,20 @@ class _Search:
         from deepgraph.kernels.vector_scores import ROWS, WIDTH
 
         begin, end, left, right = bounds
-        width = right - left
+        width, span = right - left, int(self.columns[right - 1] - self.columns[left]) + 1
         room = max(_CHUNK, 2 * ROWS * width)
         work = (
-            np.zeros((ROWS, 4), np.int64), np.empty((2, ROWS, WIDTH), np.float32), np.zeros((ROWS, width), np.uint8),
+            np.zeros((ROWS, 4), np.int64), np.empty((2, ROWS, WIDTH), np.float32), np.zeros((ROWS, span), np.uint8),
             *(np.empty((ROWS, width + 1), dtype) for dtype in _PART[1:]),
         )  # fmt: skip
         found: tuple[NDArray[Any], ...] = tuple(np.empty(room, dtype) for dtype in _PART)
         while begin < end:
-            begin, count = scan(self.coarse, self.edges, np.float32(self.limit), (begin, end, left, right), work, found)
+            bounds = begin, end, left, right
+            names = self.rows, self.columns
+            begin, count = scan(self.coarse, names, self.edges, np.float32(self.limit), bounds, work, found)
             u, v, low, high = (side[:count].copy() for side in found)
-            self._put_aside((u, v, low, high))
+            with self.lock:
+                self._put_aside((u, v, low, high))
 
     def _put_aside(self, part: Part) -> None:
         self.parts.append(part)
@@ -229,8 +254,15 @@ def _together(parts: list[Part]) -> Part:
     return u, v, low, high
 
 
+def _some(long: Floats) -> NDArray[np.int64]:
+    """Return some of the rows whose norms (N,) are not 0, long and short ones alike often as in all of them."""
+    order = np.argsort(long)
+    order = order[len(long) - np.count_nonzero(long > _TINY) :]
+    return order[_places(len(order))] if len(order) else order
+
+
 @cache
-def _some(size: int) -> NDArray[np.int64]:
+def _places(size: int) -> NDArray[np.int64]:
     """Return some of the numbers below `size`, everywhere alike and in no rhythm."""
     return np.unique((np.arange(_SAMPLE) * 0.6180339887 % 1 * size).astype(np.int64))
 
@@ -239,6 +271,12 @@ def _joined(sides: list[Tensor]) -> Floats:
     joined = sides[0] if len(sides) == 1 else torch.cat(sides, 1)
     found: Floats = joined.detach().contiguous().numpy()
     return found
+
+
+def _norms(rows: Floats) -> Floats:
+    """Return norms (N,), somewhat too large: by more than rounding, and squares that vanish, can take away."""
+    found: Floats = torch.linalg.vector_norm(torch.from_numpy(rows), dim=1).numpy()
+    return found * np.float32(1.02) + np.float32(_TINY)
 
 
 def _extremes(rows: Floats) -> tuple[Floats, Floats]:

@@ -43,34 +43,37 @@ def _quantized_loop(row: Any, low: Any, inverse: Any, out: Any) -> Any:
 _quantized = compiled(_quantized_loop, any_order=True)
 
 
-def _sources_loop(a: Any, lows: Any, highs: Any, slack: float, out: Any, facts: Any) -> None:
-    """Fill out (S, 4 K) uint8 and facts (S, 4), (unit, low, error, norm), from a (S, B), whose rows are in lows:highs.
+def _sources_loop(a: Any, rows: Any, lows: Any, highs: Any, slack: float, out: Any, facts: Any) -> None:
+    """Fill out (R, 4 K) uint8 and facts (R, 4), (unit, low, error, norm), from some rows (R,) of a (S, B).
 
+    Row u of `a` lies between lows[u] and highs[u].
     `slack` is how much, for vectors of norm 1, sums of floats may be off.
     """
-    for u in range(a.shape[0]):
+    for i in range(rows.shape[0]):
+        u = rows[i]
         row, low = a[u], lows[u]
         unit = (highs[u] - low) / a.dtype.type(255)
         flat = abs(low) * math.sqrt(row.shape[0])
         norm, coarse, error = flat, flat, 0.0
         if unit > 0:
-            norm, coarse, error = _quantized(row, low, 1 / unit, out[u])
+            norm, coarse, error = _quantized(row, low, 1 / unit, out[i])
             norm, coarse, error = norm * unit, coarse * unit, error * unit
-        facts[u, 0], facts[u, 1], facts[u, 3] = unit, low, coarse
-        facts[u, 2] = error + slack * (norm + 3 * flat)
+        facts[i, 0], facts[i, 1], facts[i, 3] = unit, low, coarse
+        facts[i, 2] = error + slack * (norm + 3 * flat)
 
 
 quantized_sources = compiled(_sources_loop)
 
 
-def _targets_loop(z: Any, lows: Any, highs: Any, scale: Any, out: Any, facts: Any) -> None:
-    """Fill out (blocks, K, WIDTH) int32, each four bytes, and facts (4, blocks * WIDTH) from z (T, B).
+def _targets_loop(z: Any, columns: Any, lows: Any, highs: Any, scale: Any, out: Any, facts: Any) -> None:
+    """Fill out (blocks, K, WIDTH) int32, each four bytes, and facts (4, blocks * WIDTH) from rows of z (T, B).
 
-    Facts are (unit, total, norm, error), times `scale` (T,), by which the scores of a target are multiplied.
+    These are `columns` (C,). Facts are (unit, total, norm, error), times `scale` (T,), by which the scores of a target are multiplied.
     """
     line = np.zeros(4 * out.shape[1], np.int8)
     words, zero = line.view(np.int32), z.dtype.type(0)
-    for v in range(z.shape[0]):
+    for i in range(columns.shape[0]):
+        v = columns[i]
         unit = max(-lows[v], highs[v]) / z.dtype.type(127)
         norm, error, total = 0.0, 0.0, 0
         line[:] = 0
@@ -79,37 +82,40 @@ def _targets_loop(z: Any, lows: Any, highs: Any, scale: Any, out: Any, facts: An
             for b in range(line.shape[0]):
                 total += line[b]
         for group in range(words.shape[0]):
-            out[v // WIDTH, group, v % WIDTH] = words[group]
-        facts[0, v], facts[1, v] = unit * scale[v], total * unit * scale[v]
-        facts[2, v], facts[3, v] = norm * unit * scale[v], error * unit * scale[v]
+            out[i // WIDTH, group, i % WIDTH] = words[group]
+        facts[0, i], facts[1, i] = unit * scale[v], total * unit * scale[v]
+        facts[2, i], facts[3, i] = norm * unit * scale[v], error * unit * scale[v]
 
 
 quantized_targets = compiled(_targets_loop)
 
 
-def _scan_loop(coarse: Any, edges: Any, limit: Any, bounds: Any, work: Any, found: Any) -> Any:
+def _scan_loop(coarse: Any, names: Any, edges: Any, limit: Any, bounds: Any, work: Any, found: Any) -> Any:
     """Fill `found` with absent pairs whose score may reach `limit`; return (source, count).
 
     `found` are sources, targets, and the lowest and the highest that each |score| may be. `bounds` is (first source,
     last source, first target, last target); the source that is returned is the first that was not looked at because
-    `found` may not hold more. `coarse` is what `quantized_sources` and `quantized_targets` fill, `work` (hits (ROWS, 4)
-    int64, sizes (2, ROWS, WIDTH), marks (ROWS, targets) of 0, and the pairs of each row alike).
+    `found` may not hold more. `coarse` is what `quantized_sources` and `quantized_targets` filled, of the sources and
+    targets in `names`, which bounds count. `work` (hits (ROWS, 4) int64, sizes (2, ROWS, WIDTH), marks (ROWS, T) of 0,
+    and the pairs of each row alike).
     """
     left_bytes, sources, right_bytes, targets = coarse
+    rows_of, columns_of = names
     indptr, dst, stays = edges
     hits, sizes, marks, columns, lows, highs = work
     us, vs, low, high = found
     begin, end, left, right = bounds
-    count = 0
+    count, lowest, highest = 0, columns_of[left], columns_of[right - 1]
     while begin < end:
         if count + ROWS * (right - left) > us.shape[0]:
             return begin, count
         rows = min(ROWS, end - begin)
         number = [0] * ROWS
         for r in range(rows):
-            for e in range(indptr[begin + r], indptr[begin + r + 1]):
-                if left <= dst[e] < right:
-                    marks[r, dst[e] - left] = stays[e]
+            u = rows_of[begin + r]
+            for e in range(indptr[u], indptr[u + 1]):
+                if lowest <= dst[e] <= highest:
+                    marks[r, dst[e] - lowest] = stays[e]
         for block in range(left // WIDTH, (right + WIDTH - 1) // WIDTH):
             if coarse_tile(left_bytes, begin, right_bytes, block, sources, targets, limit, hits, sizes) == 0:
                 continue
@@ -122,16 +128,15 @@ def _scan_loop(coarse: Any, edges: Any, limit: Any, bounds: Any, work: Any, foun
                         bits &= bits - 1
                         v = block * WIDTH + lane
                         columns[r, n], lows[r, n], highs[r, n] = v, sizes[0, r, lane], sizes[1, r, lane]
-                        n += v < right and marks[r, v - left] == 0
+                        n += v < right and marks[r, columns_of[v] - lowest] == 0
                 number[r] = n
         for r in range(rows):
+            u = rows_of[begin + r]
             for i in range(number[r]):
-                us[count], vs[count] = begin + r, columns[r, i]
+                us[count], vs[count] = u, columns_of[columns[r, i]]
                 low[count], high[count] = lows[r, i], highs[r, i]
                 count += 1
-            for e in range(indptr[begin + r], indptr[begin + r + 1]):
-                if left <= dst[e] < right:
-                    marks[r, dst[e] - left] = 0
+            marks[r, : highest - lowest + 1] = 0
         begin += rows
     return begin, count
 
