@@ -18,9 +18,35 @@ from deepgraph.graph.row_moves import RowMoves
 if TYPE_CHECKING:
     from deepgraph.graph.edge_set import EdgeSet
 
-__all__ = ["Pairs", "PreparedEdit", "pair_ids", "plan_edit"]
+__all__ = ["HeldPairs", "Pairs", "PreparedEdit", "pair_ids", "plan_edit"]
 
 Pairs = tuple[Any, Any]
+
+
+class HeldPairs(tuple[Array, Array]):
+    """Pairs (src, dst) that are edges, and the `rows` (K,) where they stand, ascending: nobody has to look for them.
+
+    Examples
+    --------
+    >>> pairs = HeldPairs(np.array([0, 2]), np.array([1, 1]), np.array([0, 5]))
+    >>> pairs[0].tolist(), pairs.rows.tolist()
+    ([0, 2], [0, 5])
+    """
+
+    rows: Array
+
+    def __new__(cls, src: Array, dst: Array, rows: Array) -> HeldPairs:
+        made = super().__new__(cls, (src, dst))
+        made.rows = rows
+        return made
+
+    def stand_in(self, edges: EdgeSet) -> bool:
+        """Return whether the rows are still those of the pairs."""
+        (src, dst), rows = self, self.rows
+        if not len(rows) or rows[0] < 0 or rows[-1] >= edges.num_edges or not (rows[1:] > rows[:-1]).all():
+            return False
+        here = (edges.dst[rows] == dst) & (edges.indptr[src] <= rows) & (rows < edges.indptr[src + 1])
+        return bool(here.all())
 
 
 class PreparedEdit:
@@ -86,7 +112,10 @@ def plan_edit(
     """
     drop_src, drop_dst = pair_ids(drop, edges.num_sources, edges.num_targets, f"{edges.name}: drop")
     grow_src, grow_dst = pair_ids(grow, edges.num_sources, edges.num_targets, f"{edges.name}: grow")
-    rows, drop_src = _existing(edges, drop_src, drop_dst)
+    if isinstance(drop, HeldPairs) and drop.stand_in(edges):
+        rows, drop_src = drop.rows, drop_src.astype(np.int32)
+    else:
+        rows, drop_src = _existing(edges, drop_src, drop_dst)
     edges.check_admissible(grow_src, grow_dst)
     indptr, targets, order = ea.compress(
         grow_src, grow_dst, edges.num_sources, edges.num_targets, f"{edges.name}: grow"

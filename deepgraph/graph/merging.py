@@ -108,11 +108,42 @@ def _merge_loop(
     return twice
 
 
+def _swap_loop(
+    indptr: Array, dst: Array, rows: Array, u: Array, v: Array, goes: Array, gone_u: Array, gone_v: Array,
+    came_u: Array, came_v: Array,
+) -> tuple[int, int]:  # fmt: skip
+    """Write which edges of rows (K,), ascending, are none of the pairs (u, v), which of these none of those edges.
+
+    Both are in canonical order. Fills `goes`, `gone_u` and `gone_v` (K,) with rows, sources and targets, and `came_u`
+    and `came_v` with pairs, and returns how many there are of each.
+    """
+    gone, came, src, j, count = 0, 0, 0, 0, u.shape[0]
+    for i in range(rows.shape[0]):
+        row = rows[i]
+        while indptr[src + 1] <= row:
+            src += 1
+        target = dst[row]
+        while j < count and (u[j] < src or (u[j] == src and v[j] < target)):
+            came_u[came], came_v[came] = u[j], v[j]
+            came += 1
+            j += 1
+        both = j < count and u[j] == src and v[j] == target
+        goes[gone], gone_u[gone], gone_v[gone] = row, src, target
+        gone += 1 - both
+        j += both
+    while j < count:
+        came_u[came], came_v[came] = u[j], v[j]
+        came += 1
+        j += 1
+    return gone, came
+
+
 _LOOPS: dict[str, Callable[..., Any]] = {
     "bounds": _bounds_loop,
     "find": _find_loop,
     "take": _take_loop,
     "merge": _merge_loop,
+    "swap": _swap_loop,
 }
 
 
@@ -136,7 +167,7 @@ def loop_for(name: str, size: int) -> Callable[..., Any] | None:
 
     Parameters
     ----------
-    name : {"bounds", "find", "take", "merge"}
+    name : {"bounds", "find", "take", "merge", "swap"}
     size : int
 
     Examples

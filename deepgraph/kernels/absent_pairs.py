@@ -124,6 +124,8 @@ class AbsentPairs:
     @property
     def num_admissible(self) -> int:
         """Return the number of admissible pairs, edges or not."""
+        if self.stage is None and self.closed is None:
+            return self.num_sources * self.num_targets
         return int(self._starts[-1])
 
     @cached_property

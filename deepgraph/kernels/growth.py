@@ -155,23 +155,27 @@ def _blocks(
 ) -> Iterator[tuple[int, int, Tensor]]:
     """Yield (first source place, first target place, |scores| of the block), with -1 for pairs that may not grow."""
     device = factors[0][0].device
-    order, targets = (
-        torch.from_numpy(pairs.source_order.copy()).to(device),
-        torch.from_numpy(pairs.targets.copy()).to(device),
-    )
-    fan = torch.from_numpy(pairs.fan.astype(np.int64)).to(device)
-    ranked = [(a.index_select(0, order), dz.index_select(0, targets)) for a, dz in factors]
-    scales = None if inverse is None else inverse[targets]
+    plain = pairs.stage is None and pairs.closed is None
+    if plain:
+        ranked, scales, width = [(a.contiguous(), dz.contiguous()) for a, dz in factors], inverse, pairs.num_targets
+    else:
+        order, targets = (
+            torch.from_numpy(pairs.source_order.copy()).to(device),
+            torch.from_numpy(pairs.targets.copy()).to(device),
+        )
+        fan = torch.from_numpy(pairs.fan.astype(np.int64)).to(device)
+        ranked = [(a.index_select(0, order), dz.index_select(0, targets)) for a, dz in factors]
+        scales, width = None if inverse is None else inverse[targets], len(targets)
     source, target = pairs.placed
-    height = max(1, BLOCK_BYTES // (ranked[0][0].element_size() * max(1, len(targets))))
-    work = ranked[0][0].new_empty(min(height, pairs.num_sources) * len(targets))
+    height = max(1, BLOCK_BYTES // (ranked[0][0].element_size() * max(1, width)))
+    work = ranked[0][0].new_empty(min(height, pairs.num_sources) * width)
     for begin in range(0, pairs.num_sources, height):
         end = min(begin + height, pairs.num_sources)
         # Targets come by stage, so those that admit none of these sources come first.
-        left = int(np.searchsorted(pairs.fan, begin, side="right"))
-        if left == len(targets):
+        left = 0 if plain else int(np.searchsorted(pairs.fan, begin, side="right"))
+        if left == width:
             return
-        block = work[: (end - begin) * (len(targets) - left)].view(end - begin, -1)
+        block = work[: (end - begin) * (width - left)].view(end - begin, -1)
         for number, (a, dz) in enumerate(ranked):
             add_product(block, a[begin:end], dz[left:].t(), beta=min(number, 1))
         if reduce_block is not None:

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from deepgraph.graph.edge_set import EdgeSet
+from deepgraph.graph.edit_plan import HeldPairs
+from deepgraph.graph.merging import loop_for
 from deepgraph.kernels.growth import AbsentPairs
 from deepgraph.sparse.ranking import best, lowest, split_rows
 
@@ -145,12 +147,17 @@ def swap(edges: EdgeSet, rows: Index, grown: Pairs, keep: bool) -> tuple[Pairs, 
     >>> [side.tolist() for side in (*gone, *new)]
     [[0], [0], [0], [1]]
     """
-    src, dst = edges.pairs()
     new_u, new_v = (np.asarray(side, np.int64) for side in grown)
     new = new_u * edges.num_targets + new_v
     if not (new[1:] >= new[:-1]).all():
         order = np.argsort(new, kind="stable")
         new_u, new_v = new_u[order], new_v[order]
+    loop = loop_for("swap", len(rows) + len(new)) if keep and len(rows) and len(new) else None
+    if loop is not None:
+        room = [np.empty(len(side), np.int64) for side in (rows, rows, rows, new, new)]
+        gone, came = loop(edges.indptr, edges.dst, rows, new_u, new_v, *room)
+        goes, gone_u, gone_v, came_u, came_v = room
+        return HeldPairs(gone_u[:gone], gone_v[:gone], goes[:gone]), (came_u[:came], came_v[:came])
     if keep and len(rows) and len(new):
         # A grown pair that is an edge was dropped.
         found = edges.find(new_u, new_v)
@@ -159,4 +166,5 @@ def swap(edges: EdgeSet, rows: Index, grown: Pairs, keep: bool) -> tuple[Pairs, 
         goes[found[found >= 0]] = False
         rows, comes = rows[goes[rows]], np.flatnonzero(found < 0)
         new_u, new_v = new_u[comes], new_v[comes]
-    return (src[rows].astype(np.int64), dst[rows].astype(np.int64)), (new_u, new_v)
+    src, dst = edges.pairs()
+    return HeldPairs(src[rows].astype(np.int64), dst[rows].astype(np.int64), rows), (new_u, new_v)

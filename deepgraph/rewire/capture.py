@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -121,7 +122,7 @@ class Capture:
 
 def _is_finite(side: Tensor) -> bool:
     # A sum is finite only where all numbers are; that of finite ones may overflow, so then all are looked at.
-    return bool(torch.isfinite(side.sum())) or bool(torch.isfinite(side).all())
+    return math.isfinite(side.sum()) or bool(torch.isfinite(side).all())
 
 
 def _widened(captured: Captured) -> Captured:

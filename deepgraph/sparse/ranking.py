@@ -56,6 +56,8 @@ def split_rows(rows: Index, counts: Sequence[int]) -> list[Index]:
     >>> [part.tolist() for part in split_rows(np.array([0, 4, 5]), [3, 3])]
     [[0], [1, 2]]
     """
+    if len(counts) == 1:
+        return [rows]
     ends = np.cumsum(counts)
     parts = np.split(rows, np.searchsorted(rows, ends[:-1]))
     return [part - start for part, start in zip(parts, ends - counts, strict=True)]
