@@ -24,29 +24,31 @@ Pairs = tuple[Any, Any]
 
 
 class HeldPairs(tuple[Array, Array]):
-    """Pairs (src, dst) that are edges, and the `rows` (K,) where they stand, ascending: nobody has to look for them.
+    """Pairs (src, dst) that are edges of a set now, and the `rows` (K,) where they stand, ascending.
+
+    Who makes them vouches for them: an edit looks for none of them, for as long as the set stays as it is.
 
     Examples
     --------
-    >>> pairs = HeldPairs(np.array([0, 2]), np.array([1, 1]), np.array([0, 5]))
-    >>> pairs[0].tolist(), pairs.rows.tolist()
-    ([0, 2], [0, 5])
+    >>> from deepgraph.graph.edge_set import EdgeSet
+    >>> edges = EdgeSet.from_pairs([0, 1], [1, 1], 2, 2)
+    >>> pairs = HeldPairs(edges, np.array([1]), np.array([1]), np.array([1]))
+    >>> pairs.stand_in(edges), edges.edit(drop=pairs), pairs.stand_in(edges)
+    (True, EdgeEdit(dropped=1, grown=0), False)
     """
 
     rows: Array
+    _edges: EdgeSet
+    _version: int
 
-    def __new__(cls, src: Array, dst: Array, rows: Array) -> HeldPairs:
+    def __new__(cls, edges: EdgeSet, src: Array, dst: Array, rows: Array) -> HeldPairs:
         made = super().__new__(cls, (src, dst))
-        made.rows = rows
+        made.rows, made._edges, made._version = rows, edges, edges.version
         return made
 
     def stand_in(self, edges: EdgeSet) -> bool:
-        """Return whether the rows are still those of the pairs."""
-        (src, dst), rows = self, self.rows
-        if not len(rows) or rows[0] < 0 or rows[-1] >= edges.num_edges or not (rows[1:] > rows[:-1]).all():
-            return False
-        here = (edges.dst[rows] == dst) & (edges.indptr[src] <= rows) & (rows < edges.indptr[src + 1])
-        return bool(here.all())
+        """Return whether the rows are those of the pairs in `edges`."""
+        return self._edges is edges and self._version == edges.version
 
 
 class PreparedEdit:
@@ -110,12 +112,12 @@ def plan_edit(
 
     `rest` holds attributes that only some grown edges have; `finite` refuses NaN and infinity in columns.
     """
-    drop_src, drop_dst = pair_ids(drop, edges.num_sources, edges.num_targets, f"{edges.name}: drop")
-    grow_src, grow_dst = pair_ids(grow, edges.num_sources, edges.num_targets, f"{edges.name}: grow")
     if isinstance(drop, HeldPairs) and drop.stand_in(edges):
-        rows, drop_src = drop.rows, drop_src.astype(np.int32)
+        rows, drop_src = drop.rows, drop[0].astype(np.int32)
     else:
+        drop_src, drop_dst = pair_ids(drop, edges.num_sources, edges.num_targets, f"{edges.name}: drop")
         rows, drop_src = _existing(edges, drop_src, drop_dst)
+    grow_src, grow_dst = pair_ids(grow, edges.num_sources, edges.num_targets, f"{edges.name}: grow")
     edges.check_admissible(grow_src, grow_dst)
     indptr, targets, order = ea.compress(
         grow_src, grow_dst, edges.num_sources, edges.num_targets, f"{edges.name}: grow"

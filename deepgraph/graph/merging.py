@@ -115,26 +115,29 @@ def _swap_loop(
     """Write which edges of rows (K,), ascending, are none of the pairs (u, v), which of these none of those edges.
 
     Both are in canonical order. Fills `goes`, `gone_u` and `gone_v` (K,) with rows, sources and targets, and `came_u`
-    and `came_v` with pairs, and returns how many there are of each.
+    and `came_v` with pairs, and returns how many there are of each; all have room for one more.
     """
-    gone, came, src, j, count = 0, 0, 0, 0, u.shape[0]
-    for i in range(rows.shape[0]):
-        row = rows[i]
-        while indptr[src + 1] <= row:
-            src += 1
-        target = dst[row]
-        while j < count and (u[j] < src or (u[j] == src and v[j] < target)):
-            came_u[came], came_v[came] = u[j], v[j]
+    gone, came, i, j, edges, pairs = 0, 0, 0, 0, rows.shape[0], u.shape[0]
+    for source in range(indptr.shape[0] - 1):
+        end = indptr[source + 1]
+        # As in a merge, every step writes what may turn out to be overwritten.
+        while i < edges and rows[i] < end and j < pairs and u[j] == source:
+            row, target, other = rows[i], dst[rows[i]], v[j]
+            goes[gone], gone_u[gone], gone_v[gone] = row, source, target
+            came_u[came], came_v[came] = source, other
+            below, above = int(target < other), int(other < target)
+            gone += below
+            came += above
+            i += 1 - above
+            j += 1 - below
+        while i < edges and rows[i] < end:
+            goes[gone], gone_u[gone], gone_v[gone] = rows[i], source, dst[rows[i]]
+            gone += 1
+            i += 1
+        while j < pairs and u[j] == source:
+            came_u[came], came_v[came] = source, v[j]
             came += 1
             j += 1
-        both = j < count and u[j] == src and v[j] == target
-        goes[gone], gone_u[gone], gone_v[gone] = row, src, target
-        gone += 1 - both
-        j += both
-    while j < count:
-        came_u[came], came_v[came] = u[j], v[j]
-        came += 1
-        j += 1
     return gone, came
 
 

@@ -195,7 +195,9 @@ class _Search:
             bounds = begin, end, left, right
             names = self.rows, self.columns
             begin, count = scan(self.coarse, names, self.edges, np.float32(self.limit), bounds, work, found)
-            u, v, low, high = (side[:count].copy() for side in found)
+            # What the next round does not write over need not be copied.
+            last = begin >= end
+            u, v, low, high = (side[:count] if last else side[:count].copy() for side in found)
             with self.lock:
                 self._put_aside((u, v, low, high))
 
@@ -215,16 +217,16 @@ class _Search:
         if len(u) < self.k:
             return None
         least, most = (float(_kth(side, self.k)) for side in (low, high))
-        rows = np.flatnonzero(high >= least)
-        unclear = np.flatnonzero(low[rows] <= most)
-        at, missing = rows[unclear], self.k - (len(rows) - len(unclear))
-        scores = self._scores(u[at], v[at])
+        stays = low > most
+        at = np.flatnonzero((high >= least) & ~stays)
+        missing = self.k - int(np.count_nonzero(stays))
+        near_u, near_v = u[at], v[at]
+        scores = self._scores(near_u, near_v)
         kth, off = float(_kth(scores, missing)), 2 * self.slack_of_all
         if kth - off < limit:
             return None
-        stays = np.ones(len(rows), bool)
-        stays[unclear] = self._best(u[at], v[at], scores, kth, off, missing)
-        rows = rows[stays]
+        stays[at] = self._best(near_u, near_v, scores, kth, off, missing)
+        rows = np.flatnonzero(stays)
         return u[rows].astype(np.int64), v[rows].astype(np.int64)
 
     def _scores(self, u: Ids, v: Ids) -> Floats:
@@ -250,6 +252,8 @@ class _Search:
 
 def _together(parts: list[Part]) -> Part:
     """Return parts as one, in canonical order if each part is and they follow each other."""
+    if len(parts) == 1:
+        return parts[0]
     u, v, low, high = (np.concatenate(side) for side in zip(*parts, strict=True))
     return u, v, low, high
 

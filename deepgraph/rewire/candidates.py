@@ -154,10 +154,10 @@ def swap(edges: EdgeSet, rows: Index, grown: Pairs, keep: bool) -> tuple[Pairs, 
         new_u, new_v = new_u[order], new_v[order]
     loop = loop_for("swap", len(rows) + len(new)) if keep and len(rows) and len(new) else None
     if loop is not None:
-        room = [np.empty(len(side), np.int64) for side in (rows, rows, rows, new, new)]
+        room = [np.empty(len(side) + 1, np.int64) for side in (rows, rows, rows, new, new)]
         gone, came = loop(edges.indptr, edges.dst, rows, new_u, new_v, *room)
         goes, gone_u, gone_v, came_u, came_v = room
-        return HeldPairs(gone_u[:gone], gone_v[:gone], goes[:gone]), (came_u[:came], came_v[:came])
+        return HeldPairs(edges, gone_u[:gone], gone_v[:gone], goes[:gone]), (came_u[:came], came_v[:came])
     if keep and len(rows) and len(new):
         # A grown pair that is an edge was dropped.
         found = edges.find(new_u, new_v)
@@ -167,4 +167,4 @@ def swap(edges: EdgeSet, rows: Index, grown: Pairs, keep: bool) -> tuple[Pairs, 
         rows, comes = rows[goes[rows]], np.flatnonzero(found < 0)
         new_u, new_v = new_u[comes], new_v[comes]
     src, dst = edges.pairs()
-    return HeldPairs(src[rows].astype(np.int64), dst[rows].astype(np.int64), rows), (new_u, new_v)
+    return HeldPairs(edges, src[rows].astype(np.int64), dst[rows].astype(np.int64), rows), (new_u, new_v)

@@ -171,8 +171,8 @@ def pair_scores_of(rewirer: Rewirer, values: EdgeValues, u: Index, v: Index) -> 
     return checked_scores(rewirer.grow_scores(values, u, v), len(u), f"{type(rewirer).__name__}.grow_scores")
 
 
-def checked_scores(scores: Any, count: int, name: str) -> npt.NDArray[np.float64]:
-    """Return scores, a tensor or an array (count,), as finite float64.
+def checked_scores(scores: Any, count: int, name: str, single: bool = False) -> npt.NDArray[Any]:
+    """Return scores, a tensor or an array (count,), as finite float64, or with `single` float32 ones as they are.
 
     Raises
     ------
@@ -187,8 +187,11 @@ def checked_scores(scores: Any, count: int, name: str) -> npt.NDArray[np.float64
     array([1., 2.])
     """
     if isinstance(scores, torch.Tensor):
-        scores = scores.detach().cpu().double().numpy()
-    found = np.asarray(scores, np.float64)
+        scores = scores.detach().cpu()
+        scores = scores.numpy() if scores.dtype == torch.float32 else scores.double().numpy()
+    found = np.asarray(scores)
+    if not (single and found.dtype == np.float32):
+        found = found.astype(np.float64, copy=False)
     if found.shape != (count,):
         raise ShapeError(f"{name}: expected one number for each of {count}, got shape {found.shape}")
     if not np.isfinite(found).all():

@@ -7,6 +7,8 @@ nothing, and a random edge there would break the node: these edges are part of w
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -25,7 +27,7 @@ def reduced_targets(values: EdgeValues) -> Mask | None:
     return found
 
 
-def keep_whole(values: EdgeValues, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def keep_whole(values: EdgeValues, scores: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return scores (E,) of which the lowest go, with those of edges into maxima and products above all others."""
     reduced = reduced_targets(values)
     if reduced is None:

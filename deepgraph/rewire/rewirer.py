@@ -412,9 +412,9 @@ class Rewirer(Wrapper):
     def _position(self, values: EdgeValues) -> int:
         return next(index for index, one in enumerate(self.values) if one is values)
 
-    def _drop_scores(self, values: EdgeValues) -> npt.NDArray[np.float64]:
+    def _drop_scores(self, values: EdgeValues) -> npt.NDArray[Any]:
         scores = self.drop_scores(values) if self._drop is None else self._drop(values)
-        found = checked_scores(scores, values.edge_set.num_edges, f"{type(self).__name__}.drop_scores")
+        found = checked_scores(scores, values.edge_set.num_edges, f"{type(self).__name__}.drop_scores", True)
         return keep_whole(values, found)
 
     def _weights(self, values: EdgeValues, u: Index, v: Index) -> npt.NDArray[np.float64]:

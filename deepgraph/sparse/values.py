@@ -365,8 +365,9 @@ class EdgeValues:
 
 def _after(data: Tensor, moves: RowMoves, room: int) -> Tensor:
     """Return `data` (capacity,) after an edit of its rows as (room,): grown rows and the room behind are 0."""
-    fresh = data.new_zeros(room)
+    fresh = data.new_empty(room)
     rows = fresh[: moves.num_after]
+    fresh[moves.num_after :] = 0
     if data.device.type == "cpu":
         # numpy has no bfloat16; to be moved, bits of the same size do.
         bits = _BITS[data.element_size()]
@@ -375,7 +376,7 @@ def _after(data: Tensor, moves: RowMoves, room: int) -> Tensor:
     else:
         gather = torch.from_numpy(moves.gather()).to(data.device)
         kept = gather >= 0
-        rows[kept] = data[gather[kept]]
+        rows.zero_()[kept] = data[gather[kept]]
     return fresh
 
 
