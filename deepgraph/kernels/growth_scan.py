@@ -36,8 +36,9 @@ _PART = (np.int32, np.int32, np.float32, np.float32)
 
 # Fewer pairs are computed as fast as they are sorted out.
 _FEWEST = 1 << 16
-# Sources and targets whose pairs give a first guess of the k-th best score.
-_SAMPLE = 160
+# Sources and targets whose pairs give a first guess of the k-th best score, how much more often long ones are among
+# them, and how many times k pairs shall reach the guess.
+_SAMPLE, _BEND, _MARGIN = 128, 2.0, 1.2
 # Targets at a time, whose bytes stay in the second cache, and pairs that are put aside at a time.
 _TARGETS = 4096
 _CHUNK = 1 << 16
@@ -128,20 +129,18 @@ class _Search:
 
     def guess(self, share: float) -> float:
         """Return what the k-th best score reaches almost surely, for a larger `share` more surely."""
-        sides = [_some(long) for long in (self.long_a, self.long_z)]
-        if not all(map(len, sides)):
+        from deepgraph.kernels.numba_scores import weighted_limit
+
+        (rows, row_weights), (columns, column_weights) = (_some(long) for long in (self.long_a, self.long_z))
+        if not len(rows) * len(columns):
             return 0.0
-        (rows, columns), all_pairs = sides, len(self.a) * len(self.z)
         product = torch.from_numpy(self.a[rows]) @ torch.from_numpy(self.z[columns]).T
         sample = product.abs_().numpy()
         if self.scaled:
             sample *= self.scale[columns]
-        live = math.prod(np.count_nonzero(long > _TINY) for long in (self.long_a, self.long_z))
-        expected = self.k / self.pairs.count * sample.size * all_pairs / live
-        rank = int(share * (1.3 * expected + 3 * math.sqrt(expected) + 8))
-        # Neurons that are off make many zeros, and equal numbers make partitions slow.
-        sample = sample[sample > 0]
-        return float(_kth(sample, rank)) if rank <= len(sample) else 0.0
+        wanted = _MARGIN * share * self.k / self.pairs.count * len(self.a) * len(self.z)
+        bits = weighted_limit(sample.view(np.int32), row_weights, column_weights, wanted)
+        return float(np.int32(bits).view(np.float32))
 
     def _quantize(self, limit: float) -> None:
         """Make bytes of the sources and targets that have a pair which may reach `limit`."""
@@ -258,17 +257,19 @@ def _together(parts: list[Part]) -> Part:
     return u, v, low, high
 
 
-def _some(long: Floats) -> NDArray[np.int64]:
-    """Return some of the rows whose norms (N,) are not 0, long and short ones alike often as in all of them."""
-    order = np.argsort(long)
-    order = order[len(long) - np.count_nonzero(long > _TINY) :]
-    return order[_places(len(order))] if len(order) else order
+def _some(long: Floats) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return some of the rows whose norms (N,) are not 0, the longer the more, and for how many rows each stands."""
+    live = int(np.count_nonzero(long > _TINY))
+    places, weights = _places(live)
+    return np.argsort(-long)[places], weights
 
 
 @cache
-def _places(size: int) -> NDArray[np.int64]:
-    """Return some of the numbers below `size`, everywhere alike and in no rhythm."""
-    return np.unique((np.arange(_SAMPLE) * 0.6180339887 % 1 * size).astype(np.int64))
+def _places(size: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return some of the numbers below `size`, of the lower ones more, and for how many numbers each stands."""
+    places = np.unique((((np.arange(_SAMPLE) + 0.5) / _SAMPLE) ** _BEND * size).astype(np.int64))
+    ends = np.concatenate([[0], (places[1:] + places[:-1] + 1) / 2, [size]])
+    return places, np.diff(ends)
 
 
 def _joined(sides: list[Tensor]) -> Floats:

@@ -14,11 +14,48 @@ import numpy as np
 from deepgraph.kernels.numba_compile import compiled
 from deepgraph.kernels.vector_scores import ROWS, WIDTH, chained_product, coarse_tile, lowest_bit, row_product
 
-__all__ = ["close_scores", "exact_scores", "quantized_sources", "quantized_targets", "scan"]
+__all__ = ["close_scores", "exact_scores", "quantized_sources", "quantized_targets", "scan", "weighted_limit"]
 
 _LANES = 16
 # Norms are rounded up by more than they can be off: sums of squares, and, in units, the numbers that are squared.
 _UP, _OFF = 1.0001, 1e-4
+
+
+# Numbers of one octave that are told apart, as a power of two, and how many of them are told apart in all.
+_FINE, _BINS = 6, 1024
+
+
+def _limit_loop(bits: Any, row_weights: Any, column_weights: Any, wanted: float) -> Any:
+    """Return the bits of a number that scores (R, C) of a weight of `wanted` or more almost surely reach, 0 for none.
+
+    `bits` (R, C) int32 are those of scores that are not negative, each of which stands for as many pairs as its row
+    times its column; the weight that is counted is three standard deviations less. -1 where one is no finite number.
+    """
+    highest = 0
+    for i in range(bits.shape[0]):
+        for j in range(bits.shape[1]):
+            highest = max(highest, bits[i, j])
+    if highest >= 0x7F800000:
+        return -1
+    weights, squares = np.zeros(_BINS), np.zeros(_BINS)
+    for i in range(bits.shape[0]):
+        for j in range(bits.shape[1]):
+            below = (highest - bits[i, j]) >> (23 - _FINE)
+            if below < _BINS:
+                weight = row_weights[i] * column_weights[j]
+                weights[below] += weight
+                squares[below] += weight * weight
+    total, square = 0.0, 0.0
+    for below in range(_BINS):
+        total += weights[below]
+        square += squares[below]
+        if total - 3 * math.sqrt(square) >= wanted:
+            # The lowest number of these, which may be a hair below 0.
+            return max(highest - ((below + 1) << (23 - _FINE)) + 1, 0)
+    return 0
+
+
+weighted_limit = compiled(_limit_loop)
 
 
 def _quantized_loop(row: Any, low: Any, inverse: Any, out: Any) -> Any:
