@@ -14,7 +14,7 @@ import numpy as np
 from deepgraph.kernels.numba_compile import compiled
 from deepgraph.kernels.vector_scores import ROWS, WIDTH, chained_product, coarse_tile, lowest_bit, row_product
 
-__all__ = ["close_scores", "exact_scores", "quantized_sources", "quantized_targets", "scan", "weighted_limit"]
+__all__ = ["close_scores", "exact_scores", "norms", "quantized_sources", "quantized_targets", "scan", "weighted_limit"]
 
 _LANES = 16
 # Norms are rounded up by more than they can be off: sums of squares, and, in units, the numbers that are squared.
@@ -78,6 +78,18 @@ def _quantized_loop(row: Any, low: Any, inverse: Any, out: Any) -> Any:
 
 
 _quantized = compiled(_quantized_loop, any_order=True)
+
+
+def _norms_loop(rows: Any, out: Any) -> None:
+    """Fill out (N,) with the norms of rows (N, B)."""
+    for i in range(rows.shape[0]):
+        total = rows[i, 0] * 0
+        for b in range(rows.shape[1]):
+            total += rows[i, b] * rows[i, b]
+        out[i] = math.sqrt(total)
+
+
+norms = compiled(_norms_loop, any_order=True)
 
 
 def _sources_loop(a: Any, rows: Any, lows: Any, highs: Any, slack: float, out: Any, facts: Any) -> None:
