@@ -108,6 +108,13 @@ def _merge_loop(
     return twice
 
 
+def _shift_loop(indptr: Array, dst: Array, row: int, column: int, src_out: Array, dst_out: Array) -> None:
+    """Fill src_out and dst_out (E,) with the sources, plus `row`, and the targets, plus `column`, of edges."""
+    for u in range(indptr.shape[0] - 1):
+        for e in range(indptr[u], indptr[u + 1]):
+            src_out[e], dst_out[e] = u + row, dst[e] + column
+
+
 def _swap_loop(
     indptr: Array, dst: Array, rows: Array, u: Array, v: Array, goes: Array, gone_u: Array, gone_v: Array,
     came_u: Array, came_v: Array,
@@ -146,6 +153,7 @@ _LOOPS: dict[str, Callable[..., Any]] = {
     "find": _find_loop,
     "take": _take_loop,
     "merge": _merge_loop,
+    "shift": _shift_loop,
     "swap": _swap_loop,
 }
 
@@ -170,7 +178,7 @@ def loop_for(name: str, size: int) -> Callable[..., Any] | None:
 
     Parameters
     ----------
-    name : {"bounds", "find", "take", "merge", "swap"}
+    name : {"bounds", "find", "take", "merge", "shift", "swap"}
     size : int
 
     Examples

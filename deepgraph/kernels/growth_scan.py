@@ -148,7 +148,10 @@ class _Search:
         from deepgraph.kernels.vector_scores import ROWS, WIDTH
 
         most_a, most_z = self.long_a.max(), self.long_z.max()
-        self.rows, self.columns = np.flatnonzero(self.long_a * most_z >= limit), np.flatnonzero(self.long_z * most_a >= limit)
+        self.rows, self.columns = (
+            np.flatnonzero(self.long_a * most_z >= limit),
+            np.flatnonzero(self.long_z * most_a >= limit),
+        )
         sources, targets = len(self.rows), len(self.columns)
         groups, blocks = -(-self.a.shape[1] // 4), -(-targets // WIDTH)
         left, right = np.zeros((sources + ROWS - 1, 4 * groups), np.uint8), _aligned((blocks, groups, WIDTH), np.int32)
@@ -269,7 +272,7 @@ def _places(size: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return some of the numbers below `size`, of the lower ones more, and for how many numbers each stands."""
     places = np.unique((((np.arange(_SAMPLE) + 0.5) / _SAMPLE) ** _BEND * size).astype(np.int64))
     ends = np.concatenate([[0], (places[1:] + places[:-1] + 1) / 2, [size]])
-    return places, np.diff(ends)
+    return places[:size], np.diff(ends)[:size]
 
 
 def _joined(sides: list[Tensor]) -> Floats:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -77,9 +76,11 @@ class Parts:
         part = np.minimum(np.searchsorted(bounds, indptr[:-1], side="right") - 1, last).astype(np.int32)
         by_source = bool((indptr[1:] <= bounds[part + 1]).all())
         perm = topology.target_perm
-        ranges = [perm[a:b] for a, b in pairwise(bounds) if a < b]
-        starts = bounds[:-1][np.diff(bounds) > 0]
-        by_target = last == 0 or all(r.min() >= a and r.max() < a + len(r) for a, r in zip(starts, ranges, strict=True))
+        # The edges of a target ascend, so the first and the last one speak for those between.
+        cuts = np.unique(np.concatenate([topology.target_indptr, bounds]))
+        at = np.searchsorted(bounds, cuts[:-1], side="right") - 1
+        ends = perm[cuts[:-1]] >= bounds[at], perm[cuts[1:] - 1] < bounds[at + 1]
+        by_target = last == 0 or all(side.all() for side in ends)
         return Parts(topology, bounds, part, by_source, by_target)
 
     def addresses(self, weights: list[Tensor]) -> NDArray[np.int64]:

@@ -95,8 +95,7 @@ norms = compiled(_norms_loop, any_order=True)
 def _sources_loop(a: Any, rows: Any, lows: Any, highs: Any, slack: float, out: Any, facts: Any) -> None:
     """Fill out (R, 4 K) uint8 and facts (R, 4), (unit, low, error, norm), from some rows (R,) of a (S, B).
 
-    Row u of `a` lies between lows[u] and highs[u].
-    `slack` is how much, for vectors of norm 1, sums of floats may be off.
+    Row u of `a` lies between lows[u] and highs[u]; `slack` is how much sums of floats may be off for norms of 1.
     """
     for i in range(rows.shape[0]):
         u = rows[i]
@@ -117,7 +116,8 @@ quantized_sources = compiled(_sources_loop)
 def _targets_loop(z: Any, columns: Any, lows: Any, highs: Any, scale: Any, out: Any, facts: Any) -> None:
     """Fill out (blocks, K, WIDTH) int32, each four bytes, and facts (4, blocks * WIDTH) from rows of z (T, B).
 
-    These are `columns` (C,). Facts are (unit, total, norm, error), times `scale` (T,), by which the scores of a target are multiplied.
+    These are `columns` (C,). Facts are (unit, total, norm, error), times `scale` (T,), by which the scores of a target
+    are multiplied.
     """
     line = np.zeros(4 * out.shape[1], np.int8)
     words, zero = line.view(np.int32), z.dtype.type(0)

@@ -13,6 +13,7 @@ from deepgraph.errors import DtypeError, EditRefusedError, ShapeError, Unsupport
 from deepgraph.graph.arrays import Array
 from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.history import EdgeEdit
+from deepgraph.graph.merging import loop_for
 from deepgraph.kernels.facts import describe
 from deepgraph.kernels.operator import Program, direct_graph, graph_operator, register
 from deepgraph.kernels.plan import NOMINAL_BATCH, Plan, choose_storage, make_plan
@@ -67,10 +68,15 @@ def joined_pairs(parts: list[Part], num_nodes: int) -> tuple[Array, Array, tuple
     if len(parts) == 1 and not parts[0][1] and not parts[0][2]:
         # What is not shifted is shared and not copied.
         return *parts[0][0].edge_set.pairs(), splits, indptr
-    src = np.repeat(np.arange(num_nodes, dtype=np.int32), np.diff(indptr))
-    dst, begin = np.empty(len(src), np.int32), 0
-    for (layer, _, column), count in zip(parts, splits, strict=True):
-        np.add(layer.edge_set.dst, np.int32(column), out=dst[begin : begin + count])
+    src, dst, begin = np.empty(sum(splits), np.int32), np.empty(sum(splits), np.int32), 0
+    for (layer, row, column), count in zip(parts, splits, strict=True):
+        edges, here = layer.edge_set, slice(begin, begin + count)
+        loop = loop_for("shift", count)
+        if loop is None:
+            src[here] = np.repeat(np.arange(row, row + edges.num_sources, dtype=np.int32), np.diff(edges.indptr))
+            np.add(edges.dst, np.int32(column), out=dst[here])
+        else:
+            loop(edges.indptr, edges.dst, row, column, src[here], dst[here])
         begin += count
     return src, dst, splits, indptr
 

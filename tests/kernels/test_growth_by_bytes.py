@@ -116,6 +116,40 @@ def test_a_guess_that_is_too_high_is_lowered(monkeypatch: pytest.MonkeyPatch) ->
     assert all(np.array_equal(*both) for both in zip(once, best_absent_pairs(pairs, factors, 900), strict=True))
 
 
+def test_a_guess_counts_each_score_for_as_many_pairs_as_it_stands_for() -> None:
+    from deepgraph.kernels.numba_scores import weighted_limit
+
+    heavy = np.concatenate([np.full(200, 3.0), np.full(200, 1.0)]).astype(np.float32)[:, None]
+    found = weighted_limit(heavy.view(np.int32), np.ones(400), np.ones(1), 100.0)
+    assert np.int32(found).view(np.float32) == pytest.approx(3, rel=0.02)
+    found = weighted_limit(heavy.view(np.int32), np.ones(400), np.ones(1), 250.0)
+    assert np.int32(found).view(np.float32) == pytest.approx(1, rel=0.02)
+    assert weighted_limit(heavy.view(np.int32), np.ones(400), np.ones(1), 500.0) == 0
+    heavy[7] = np.nan
+    assert weighted_limit(heavy.view(np.int32), np.ones(400), np.ones(1), 100.0) == -1
+
+
+def test_sampled_rows_stand_for_all_that_are_not_zero() -> None:
+    long = np.array([0, 3, 0, 1, 2], np.float32) + np.float32(growth_scan._TINY)
+    rows, weights = growth_scan._some(long)
+    assert rows.tolist() == [1, 4, 3]
+    assert weights.sum() == 3
+    many, weights = growth_scan._places(5000)
+    assert weights.sum() == 5000
+    assert (np.diff(many) > 0).all()
+    assert growth_scan._some(long[:1])[0].tolist() == []
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_are_left_to_dense_products(bad: float) -> None:
+    rng = np.random.default_rng(4)
+    pairs = AbsentPairs(300, 300, [], [])
+    for side in (0, 1):
+        factors = drawn("outputs", rng, 300, 300, 20)
+        factors[side][17, 3] = bad
+        assert growth.best_by_bytes(pairs, [factors], 100, None) is None
+
+
 @pytest.mark.parametrize("case", ["few", "many", "double", "zero", "stages"])
 def test_other_pairs_are_found_by_dense_products(case: str) -> None:
     rng = np.random.default_rng(3)

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rewire_models import OPTIMIZERS, make_model, make_rewirer, pairs_of, train
 
-from deepgraph.errors import MissingDependencyError
-from deepgraph.graph import EdgeSet
+from deepgraph.errors import EdgeError, MissingDependencyError
+from deepgraph.graph import EdgeSet, merging
 from deepgraph.kernels.growth import AbsentPairs
 from deepgraph.rewire import DEEPR, SET, EditLog, RandomGrowth, Rewirer, RigL, ScoredGrowth, drop_share
-from deepgraph.rewire.candidates import absent_blocks, absent_into, best, lowest
+from deepgraph.rewire.candidates import absent_blocks, absent_into, best, lowest, swap
 from deepgraph.rewire.signs import pair_signs
 from deepgraph.sparse import edge_values
 
@@ -52,6 +52,34 @@ def test_blocks_cover_all_absent_pairs_once(seed: int, block: int) -> None:
     assert sorted(into) == [pair for pair in expected if pair[1] in targets]
     assert [target for part, _, _ in blocks for target in part] == targets.tolist()
     assert all(set(vs) <= set(part) for part, _, vs in blocks)
+
+
+@pytest.mark.parametrize("fewest", [1, 10**9])
+def test_a_swap_leaves_out_what_goes_and_comes(fewest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(merging, "_FEW", fewest)
+    monkeypatch.setattr(merging, "_FEWEST", fewest)
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        shape = int(rng.integers(1, 9)), int(rng.integers(1, 9))
+        held = rng.random(shape) < 0.5
+        edges = EdgeSet.from_pairs(*np.nonzero(held), *shape)
+        rows = np.flatnonzero(rng.random(edges.num_edges) < 0.6)
+        dropped = set(zip(*(side[rows].tolist() for side in edges.pairs()), strict=True))
+        free = [*dropped, *zip(*(side.tolist() for side in np.nonzero(~held)), strict=True)]
+        grown = [free[place] for place in rng.permutation(len(free))[: len(free) // 2]]
+        for keep in (True, False):
+            gone, came = swap(edges, rows, tuple(np.array(grown, np.int64).reshape(-1, 2).T), keep)
+            both = set(grown) & dropped if keep else set()
+            assert list(zip(*(side.tolist() for side in gone), strict=True)) == sorted(dropped - both)
+            assert list(zip(*(side.tolist() for side in came), strict=True)) == sorted(set(grown) - both)
+        version, count = edges.version, edges.num_edges
+        if len(gone[0]):
+            edit = edges.edit(drop=gone)
+            assert [side.tolist() for side in edit.dropped] == [side.tolist() for side in gone]
+            assert (edges.version, edges.num_edges) == (version + 1, count - len(gone[0]))
+            # They vouch for the edges as they were: now they are looked for, and not found.
+            with pytest.raises(EdgeError, match="drop: expected edges that exist"):
+                edges.edit(drop=gone)
 
 
 @given(seed=st.integers(0, 10**6))
