@@ -2,13 +2,13 @@
 
 1, 2, 5 and 10 % of the weights, uniform over the three layers; batch 100, 100 epochs on the first 54,000 training
 images, normalised; SGD with learning rate 0.1 times 0.1 every 25,000 steps, Nesterov momentum 0.9, weight decay 5e-4;
-PyTorch's start of weights and biases, which does not know the mask; one edit an epoch, drop share 0.5 falling along a
-cosine, smallest |w| first for both. SET moves no edges between layers, and uniform 1 % leaves it 10 edges into ten
-outputs, some of which then hear nothing: 60 to 93 %, also with drop counts rounded up, with binomial counts of edges
-and with batch normalisation. Every published result at 1 % has a denser last layer. The points of SET in the figure
-look read off a plot of Mostafa and Wang 2019 (arXiv 1902.05967), whose program, when it prunes, leaves at least 100
-edges into the outputs: so does the case at 1 % that is held against the published number. The short form trains 3
-epochs.
+PyTorch's start of the weights, which does not know the mask, biases from 0; one edit an epoch, drop share 0.5 falling
+along a cosine, smallest |w| first for both. SET moves no edges between layers, and uniform 1 % leaves it 10 edges into
+ten outputs, some of which then hear nothing: 60 to 93 %, also with drop counts rounded up, with binomial counts of
+edges and with batch normalisation. Every published result at 1 % has a denser last layer. The points of SET in the
+figure look read off a plot of Mostafa and Wang 2019 (arXiv 1902.05967), whose program, when it prunes, leaves at least
+100 edges into the outputs: so does the case at 1 % that is held against the published number, with biases that start as
+PyTorch's do (96.8 % over two seeds with biases from 0). The short form trains 3 epochs.
 """
 
 from __future__ import annotations
@@ -32,6 +32,14 @@ def with_outputs(density: float, edges: int) -> list[float]:
     return [hidden, hidden, edges / 1000]
 
 
+def draw_biases(model: dg.MaskedDeepFFN, seed: int) -> None:
+    """Draw biases as PyTorch does, from U(-a, a) with a^2 = 1 / n_in."""
+    draw = seeded(seed)
+    for layer, edges in zip(model.layers, model.edge_sets, strict=True):
+        with torch.no_grad():
+            layer.bias.uniform_(-1, 1, generator=draw).div_(math.sqrt(edges.num_sources))
+
+
 def run(settings: dict[str, Any], seed: int, data: Data) -> Run:
     """Train one method at one density."""
     data, epochs, method = data.first(54_000), settings["epochs"], settings["method"]
@@ -43,10 +51,8 @@ def run(settings: dict[str, Any], seed: int, data: Data) -> Run:
         784, 10, [300, 100], density=density, distribution=settings.get("distribution", "uniform"),
         init="torch", storage="auto", seed=seed,
     )  # fmt: skip
-    draw = seeded(seed)
-    for layer, edges in zip(model.layers, model.edge_sets, strict=True):
-        with torch.no_grad():
-            layer.bias.uniform_(-1, 1, generator=draw).div_(math.sqrt(edges.num_sources))
+    if settings.get("biases") == "torch":
+        draw_biases(model, seed)
     optimizer = sgd(model, decay=5e-4)
     schedule = {"every": per_epoch, "until": epochs * per_epoch, "drop_fraction": 0.5, "decay": "cosine", "seed": seed}
     if method == "snfs":
@@ -68,7 +74,7 @@ def run(settings: dict[str, Any], seed: int, data: Data) -> Run:
 def case(method: str, density: float, epochs: int) -> dict[str, Any]:
     """Return the settings of a case."""
     window = {"window": 20} if method == "snfs" else {}
-    return {"method": method, "density": density, "epochs": epochs, "biases": "torch"} | window
+    return {"method": method, "density": density, "epochs": epochs} | window
 
 
 def checks(runs, real: bool) -> list[tuple[str, bool]]:
@@ -108,7 +114,7 @@ EXPERIMENT = Experiment(
     source="Dettmers and Zettlemoyer 2019, arXiv 1907.04840, figure 3",
     cases={
         **{f"{method} {name}": case(method, d, 100) for name, d in DENSITIES.items() for method in ("snfs", "set")},
-        **{f"set outputs {name}": case("set", DENSITIES[name], 100) | {"outputs": 100} for name in ("1 %", "2 %")},
+        "set outputs 1 %": case("set", 0.01, 100) | {"biases": "torch", "outputs": 100},
         **{f"set er {name}": case("set", DENSITIES[name], 100) | {"distribution": "er"} for name in ("1 %", "2 %")},
         "dense": case("dense", 1.0, 100),
     },
@@ -123,7 +129,6 @@ EXPERIMENT = Experiment(
         Target("SET, 1 % kept, 100 edges into the outputs, accuracy (%)", "set outputs 1 %", "accuracy",
                *PUBLISHED["set"]["1 %"]),
         Target("SET, 1 % kept, 10 edges into the outputs, accuracy (%)", "set 1 %"),
-        Target("SET, 2 % kept, 100 edges into the outputs, accuracy (%)", "set outputs 2 %"),
         *(Target(f"SET with ER densities, {name} kept, accuracy (%)", f"set er {name}") for name in ("1 %", "2 %")),
     ],
     checks=checks,
