@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from deepgraph.checkpoint.values import HOME, RngState, SavedObject, first_transaction, is_ours, rng_state, values_of
 from deepgraph.errors import ArgumentError, FileFormatError
-from deepgraph.graph.history import History
 
 __all__ = ["Placement", "build", "restore_objects"]
 
@@ -130,7 +129,7 @@ def _snapshot(target: Any) -> Callable[[], None]:
         return rng_state().restore
     state = copy.deepcopy(target.state_dict())
     values = values_of(target)
-    histories = [History(list(one.edge_set.history)) for one in values]
+    histories = [one.edge_set.history.copy() for one in values]
     capacities = [one.parameter.numel() if one.storage == "csr" else None for one in values]
 
     def undo() -> None:

@@ -14,7 +14,7 @@ from deepgraph.graph.columns import Columns
 from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.edit_plan import PreparedEdit, pair_ids
 from deepgraph.graph.history import EdgeEdit, History, next_transaction
-from deepgraph.graph.joined_edits import Part, joined_edit, starts_of
+from deepgraph.graph.joined_edits import JoinedHistory, Part, joined_edit, starts_of
 from deepgraph.graph.kept_layers import KeptLayers
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class BoundEdges(EdgeStore):
         self._joined: tuple[int, tuple[Array, Array]] | None = None
         self._turned: tuple[int, tuple[Array, Array, Array]] | None = None
         self._kept = KeptLayers()
+        self._edits = JoinedHistory()
 
     @property
     def _whole(self) -> bool:
@@ -216,7 +217,7 @@ class BoundEdges(EdgeStore):
         for part, start in zip(self.parts, self.starts(), strict=False):
             columns.merge(np.arange(start, start + part.edges.num_edges), part.edges.columns.copy())
         result = EdgeSet(indptr.copy(), dst.copy(), self.nodes, columns, name="graph")
-        result.history = History(list(self.history()))
+        result.history = self.history().copy()
         return FreeEdges(result)
 
     @property
@@ -286,21 +287,7 @@ class BoundEdges(EdgeStore):
         """Return the edits of all parts, those made together as one edit of the graph, oldest first."""
         if self._whole:
             return self.parts[0].edges.history
-        grouped: dict[int, dict[int, EdgeEdit]] = {}
-        for index, part in enumerate(self.parts):
-            for edit in part.edges.history:
-                grouped.setdefault(edit.transaction, {})[index] = edit
-        firsts = [part.edges.history[0] if len(part.edges.history) else None for part in self.parts]
-        sizes = [
-            part.edges.num_edges if e is None else e.num_before for part, e in zip(self.parts, firsts, strict=True)
-        ]
-        result = History()
-        for _, by_part in sorted(grouped.items()):
-            one = next(iter(by_part.values()))
-            result.append(self._merge(by_part, starts_of(sizes), one.step, one.reason))
-            for index, edit in by_part.items():
-                sizes[index] += edit.num_grown - edit.num_dropped
-        return result
+        return self._edits.of(self.parts)
 
     def undo(self) -> EdgeEdit:
         history = self.history()

@@ -261,7 +261,7 @@ class FreeEdges(EdgeStore):
         copied = EdgeSet(
             edges.indptr.copy(), edges.dst.copy(), edges.num_targets, edges.columns.copy(), name=edges.name
         )
-        copied.history = History(list(edges.history))
+        copied.history = edges.history.copy()
         copied.undone = list(edges.undone)
         result = FreeEdges(copied)
         if self._kept.version == edges.version:

@@ -137,9 +137,15 @@ class History(Sequence[EdgeEdit]):
     Parameters
     ----------
     edits : iterable of EdgeEdit
+
+    Attributes
+    ----------
+    removals : int
+        How often edits were taken out; while it stays, the history has only grown.
     """
 
     def __init__(self, edits: Iterable[EdgeEdit] = ()) -> None:
+        self.removals = 0
         self._blocks: list[PackedEdits | list[EdgeEdit]] = []
         self._starts: list[int] = []
         self._recent: list[EdgeEdit] = []
@@ -189,6 +195,7 @@ class History(Sequence[EdgeEdit]):
 
     def pop(self) -> EdgeEdit:
         """Remove and return the newest edit."""
+        self.removals += 1
         if not self._recent and self._blocks:
             self._opened = None
             self._starts.pop()
@@ -197,7 +204,14 @@ class History(Sequence[EdgeEdit]):
 
     def clear(self) -> None:
         """Forget all edits."""
+        self.removals += 1
         self._blocks, self._starts, self._recent, self._opened = [], [], [], None
+
+    def copy(self) -> History:
+        """Return a history of the same edits; packed ones, which never change, are shared."""
+        result = History()
+        result._blocks, result._starts, result._recent = list(self._blocks), list(self._starts), list(self._recent)
+        return result
 
     @property
     def num_dropped(self) -> int:

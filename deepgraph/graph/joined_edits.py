@@ -9,9 +9,9 @@ import numpy as np
 
 from deepgraph.graph.arrays import Array, read_only
 from deepgraph.graph.edge_set import EdgeSet
-from deepgraph.graph.history import EdgeEdit
+from deepgraph.graph.history import EdgeEdit, History
 
-__all__ = ["Part", "joined_edit", "starts_of"]
+__all__ = ["JoinedHistory", "Part", "joined_edit", "starts_of"]
 
 
 class Part(NamedTuple):
@@ -50,6 +50,61 @@ def joined_edit(
         reason=reason,
         transaction=max((edit.transaction for edit in by_part.values()), default=0),
     )
+
+
+class JoinedHistory:
+    """The histories of several parts as one of their graph, edits made together being one edit.
+
+    A question costs what was edited since the last one, as long as nothing was undone.
+    """
+
+    def __init__(self) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
+        self._joined = History()
+        self._sources: list[tuple[History, int]] = []
+        self._seen: list[int] = []
+        self._newest = 0
+
+    def of(self, parts: Sequence[Part]) -> History:
+        """Return the edits of all parts, oldest first, as a history of its own."""
+        histories = [part.edges.history for part in parts]
+        sources = [(history, history.removals) for history in histories]
+        if [(id(a), b) for a, b in sources] != [(id(a), b) for a, b in self._sources]:
+            self._start(sources)
+        fresh = self._fresh(histories)
+        if self._seen and fresh and min(fresh) <= self._newest:
+            # An edit that is older than what was joined, such as one read from a file, belongs in between.
+            self._start(sources)
+            fresh = self._fresh(histories)
+        sizes = [self._size(part, seen) for part, seen in zip(parts, self._seen, strict=True)]
+        for number, by_part in sorted(fresh.items()):
+            one = next(iter(by_part.values()))
+            self._joined.append(joined_edit(parts, by_part, starts_of(sizes), one.step, one.reason))
+            self._newest = number
+            for index, edit in by_part.items():
+                sizes[index] += edit.num_grown - edit.num_dropped
+        self._seen = [len(history) for history in histories]
+        return self._joined.copy()
+
+    def _start(self, sources: list[tuple[History, int]]) -> None:
+        self._forget()
+        self._sources, self._seen = sources, [0] * len(sources)
+
+    def _fresh(self, histories: Sequence[History]) -> dict[int, dict[int, EdgeEdit]]:
+        """Return the edits that were not joined yet, by transaction and part."""
+        grouped: dict[int, dict[int, EdgeEdit]] = {}
+        for index, (history, seen) in enumerate(zip(histories, self._seen, strict=True)):
+            for edit in history[seen:] if seen else history:
+                grouped.setdefault(edit.transaction, {})[index] = edit
+        return grouped
+
+    @staticmethod
+    def _size(part: Part, seen: int) -> int:
+        """Return the number of edges of a part before those of its edits that were not joined yet."""
+        history = part.edges.history
+        return history[seen].num_before if seen < len(history) else part.edges.num_edges
 
 
 def starts_of(sizes: Iterable[int] | Array) -> Array:

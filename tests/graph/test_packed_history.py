@@ -11,9 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deepgraph.errors import EditRefusedError
 from deepgraph.graph import CachedLayeredGraph, EdgeSet
 from deepgraph.graph import history as module
+from deepgraph.graph.edge_store import BoundEdges
 from deepgraph.graph.history import EdgeEdit, History
+from deepgraph.graph.joined_edits import JoinedHistory, Part
+from deepgraph.graph.node_table import NodeTable
 from deepgraph.graph.packed_edits import PackedEdits
 
 
@@ -116,3 +120,53 @@ def test_a_step_of_little_change_costs_little_memory(monkeypatch: pytest.MonkeyP
         )
     (block,) = (block for block in edges.history._blocks if isinstance(block, PackedEdits))
     assert block.nbytes / block.count < 600
+
+
+@settings(max_examples=30)
+@given(seed=st.integers(0, 10**6), asked=st.lists(st.booleans(), min_size=5, max_size=40))
+def test_a_history_asked_for_often_is_the_one_asked_for_once(seed: int, asked: list[bool]) -> None:
+    """Edits through the graph and past it, undone and made again; the reference joins all edits afresh."""
+    rng = np.random.default_rng(seed)
+    sets = [
+        EdgeSet.from_pairs([0, 1], [1, 0], rows, cols, {"weight": np.ones(2, np.float32)})
+        for rows, cols in ((3, 4), (4, 2))
+    ]
+    parts = [Part(sets[0], 0, 3), Part(sets[1], 3, 7)]
+    graph = CachedLayeredGraph._from_parts(NodeTable(9), BoundEdges(parts, 9), {})
+    for step, ask in enumerate(asked):
+        act = rng.choice(["one", "both", "undo", "redo", "forget"], p=[0.4, 0.3, 0.15, 0.13, 0.02])
+        if act == "one":
+            toggled(sets[rng.integers(2)], rng, step)
+        elif act == "both":
+            pair = int(rng.integers(3)), int(rng.integers(3, 7)), int(rng.integers(7, 9))
+            edges = [edge for edge in (pair[:2], pair[1:]) if not graph.has_edge(*edge)]
+            if edges:
+                graph.edit(grow=tuple(np.array(edges).T), step=step, weight=1.0)
+        elif act == "forget":
+            sets[rng.integers(2)].history.clear()
+        elif act == "undo" and len(graph.history):
+            graph.undo()
+        elif act == "redo" and can_redo(graph):
+            graph.redo()
+        if ask:
+            expected = [facts(edit) for edit in JoinedHistory().of(parts)]
+            assert [facts(edit) for edit in graph.history] == expected
+            assert [facts(edit) for edit in graph.copy().history] == expected
+
+
+def toggled(edges: EdgeSet, rng: np.random.Generator, step: int) -> None:
+    u, v = int(rng.integers(edges.num_sources)), int(rng.integers(edges.num_targets))
+    pair = ([u], [v])
+    if (u, v) in zip(*(end.tolist() for end in edges.pairs()), strict=True):
+        edges.edit(drop=pair, step=step)
+    else:
+        edges.edit(grow=pair, step=step, weight=np.ones(1, np.float32))
+
+
+def can_redo(graph: CachedLayeredGraph) -> bool:
+    try:
+        graph.redo()
+    except EditRefusedError:
+        return False
+    graph.undo()
+    return True
