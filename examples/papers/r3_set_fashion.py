@@ -108,17 +108,18 @@ def run(settings: dict[str, Any], seed: int, data: Data) -> Run:
     def before_the_edit(*_: Any) -> None:
         if next(steps) % per_epoch == 0:
             curve.append(evaluate(model, data.x_test, data.y_test))
-            at_training.append(evaluate(model, data.x, data.y))
+            if len(curve) > epochs - 10:
+                at_training.append(evaluate(model, data.x, data.y))
 
     inner.register_step_post_hook(before_the_edit)
     after = train(
         model, step, optimizer, data, epochs=epochs, batch=40, seed=seed, rate=lambda step: settings["lr"],
-        label=f"r3 {method}",
+        tested=1 if method == "set" else epochs, label=f"r3 {method}",
     )  # fmt: skip
     edges = [layer.edge_sets[0].num_edges for layer in model if isinstance(layer, dg.SparseLinear)]
     return {
         "accuracy": curve[-1], "last_10": float(np.mean(curve[-10:])), "best": max(curve), "curve": curve,
-        "after_edits": float(np.mean(after[-10:])), "training": float(np.mean(at_training[-10:])),
+        "after_edits": float(np.mean(after[-10:])), "training": float(np.mean(at_training)),
         "edges": edges, "edits": len(getattr(optimizer, "log", ())), "digest": digest(model),
     }  # fmt: skip
 
