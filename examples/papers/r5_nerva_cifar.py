@@ -172,7 +172,7 @@ EXPERIMENT = Experiment(
         "10 % dense Xavier": case(0.1, 0.03, "dense xavier"), "5 % dense Xavier": case(0.05, 0.03, "dense xavier"),
         "10 % true fan-in": case(0.1, 0.03), "5 % true fan-in": case(0.05, 0.03), "time": TIMED,
     },
-    short={"1 %": case(0.01, 0.1, "nerva", steps=200) | {"epochs": 1}, "time": TIMED | {"rounds": 10}},
+    short={"1 %": case(0.01, 0.1, steps=200) | {"epochs": 1}, "time": TIMED | {"rounds": 10}},
     run=run,
     data=read_pictures,
     needs="cifar10",
