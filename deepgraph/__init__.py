@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         Rewirer,
         RigL,
         SoftDEEPR,
+        SRigL,
         Static,
         exploration,
     )
@@ -90,7 +91,7 @@ _NAMES = {
     "plotting": "draw",
     "priors": "from_networkx",
     "pruning": "PruningStrategy grow prune",
-    "rewire": "CHT DEEPR GMP MEST SET SNFS CHTs GraNet Replay Rewirer RigL SoftDEEPR Static exploration",
+    "rewire": "CHT DEEPR GMP MEST SET SNFS CHTs GraNet Replay Rewirer RigL SRigL SoftDEEPR Static exploration",
     "sparse": "CellNetwork DeepCellDAN MaskedDeepDAN MaskedDeepFFN MaskedLinearLayer SparseConv1d SparseConv2d "
     "SparseLayer SparseLinear cells follow sparsify",
     "training": "EarlyStopping fit table",
@@ -131,6 +132,7 @@ __all__ = [
     "Replay",
     "Rewirer",
     "RigL",
+    "SRigL",
     "SoftDEEPR",
     "SparseConv1d",
     "SparseConv2d",

@@ -27,7 +27,7 @@ class Cost:
     Attributes
     ----------
     parameters : int
-        One weight per edge and one bias per node that is no input.
+        One weight per edge and one bias per node that is no input; slopes are not counted.
     flops : int
         Floating-point operations of one forward pass of one sample.
     bytes_csr, bytes_bitmask, bytes_dense : int

@@ -81,8 +81,9 @@ def calibrate(
 
     Notes
     -----
-    Forward and backward of one layer, dense and sparse in turns, on a ladder of densities. The threshold of CUDA is
-    measured where there is a device, and otherwise stays that of the fixed table. Modules that exist keep their plans.
+    Forward and backward of one layer, dense and sparse in turns, on a ladder of densities; with 1, 8 and 16 rows the
+    forward pass alone. The threshold of CUDA is measured where there is a device, and otherwise stays that of the fixed
+    table. Modules that exist keep their plans.
 
     Raises
     ------
@@ -103,6 +104,8 @@ def calibrate(
         found = {"torch": _layers(TorchWalk, width, batch, rounds)}
         if has_numba():
             found["numba"] = _layers(NumbaWalk, width, batch, rounds)
+            for rows in (1, 8, 16):
+                found[f"rows_{rows}"] = _layers(NumbaWalk, width, rows, rounds, trained=False)
             found["windows"] = _windows(channels, batch, rounds)
         if torch.cuda.is_available():
             found["cuda"] = _layers(lambda topology: TorchWalk(topology, "cuda"), width, batch, rounds, "cuda")
@@ -147,8 +150,10 @@ def _ratios(pairs: Callable[[float], dict[str, Callable[[], object]]], rounds: i
     return found
 
 
-def _layers(make: Callable[[Topology], Any], width: int, batch: int, rounds: int, device: str = "cpu") -> float:
-    """Return the crossover of a layer (width, width)."""
+def _layers(
+    make: Callable[[Topology], Any], width: int, batch: int, rounds: int, device: str = "cpu", trained: bool = True
+) -> float:
+    """Return the crossover of a layer (width, width), of forward and backward or of the forward pass alone."""
     rng = np.random.default_rng(0)
     x, dy = (torch.randn(batch, width, device=device) for _ in range(2))
     bias = torch.zeros(width, device=device)
@@ -166,7 +171,10 @@ def _layers(make: Callable[[Topology], Any], width: int, batch: int, rounds: int
 
     def _pass(kernel: Any, weights: list[torch.Tensor]) -> Callable[[], object]:
         def run() -> None:
-            kernel.backward(dy, kernel.forward(x, weights, bias)[1], weights)
+            if trained:
+                kernel.backward(dy, kernel.forward(x, weights, bias)[1], weights)
+            else:
+                kernel.infer(x, weights, [bias])
             if device != "cpu":
                 torch.cuda.synchronize()
 

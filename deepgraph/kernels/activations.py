@@ -6,7 +6,8 @@ A kernel saves a node's output `a` and, only for activations whose derivative ne
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -14,10 +15,23 @@ from torch import Tensor
 
 from deepgraph.errors import ArgumentError, UnsupportedOperationError
 
-__all__ = ["LEAKY_SLOPE", "Activation", "activation", "activation_names", "register_activation"]
+__all__ = [
+    "LEAKY_SLOPE",
+    "PRELU_SLOPE",
+    "Activation",
+    "activation",
+    "activation_names",
+    "bend",
+    "bend_backward",
+    "register_activation",
+    "under_autograd",
+]
 
 LEAKY_SLOPE = 0.01
 """Slope of leaky_relu below zero, torch's default."""
+
+PRELU_SLOPE = 0.25
+"""Where the slope of a prelu starts, torch's default."""
 
 SOFTPLUS_THRESHOLD = 20.0
 """Above this softplus is the identity, as torch's."""
@@ -37,21 +51,25 @@ class Activation:
     code : int
         The number stored per node, 0 to 255.
     forward : callable
-        z (any shape) -> a (same shape).
+        z (any shape) -> a (same shape); with `has_slope` (z, slope) -> a.
     backward : callable
-        (gradient of a, saved) -> gradient of z, where saved is z if `needs_input` and a otherwise.
+        (gradient of a, saved) -> gradient of z, where saved is z if `needs_input` and a otherwise; with `has_slope`
+        (gradient of a, z, slope) -> gradient of z.
     needs_input : bool
         True where the derivative cannot be computed from the output a.
     gain : float
         Factor on the standard deviation of the weights that keeps the second moment of the signal.
+    has_slope : bool
+        True for prelu: each node has a slope of its own, which is learned.
     """
 
     name: str
     code: int
-    forward: Callable[[Tensor], Tensor]
-    backward: Callable[[Tensor, Tensor], Tensor]
+    forward: Callable[..., Tensor]
+    backward: Callable[..., Tensor]
     needs_input: bool
     gain: float
+    has_slope: bool = False
 
     @property
     def is_custom(self) -> bool:
@@ -78,6 +96,28 @@ def _softplus_backward(grad: Tensor, a: Tensor) -> Tensor:
     return torch.where(a > SOFTPLUS_THRESHOLD, grad, grad * -torch.expm1(-a))
 
 
+def bend(z: Tensor, slope: Tensor | float) -> Tensor:
+    """Return prelu(z): z above 0, slope * z elsewhere.
+
+    Examples
+    --------
+    >>> bend(torch.tensor([-2.0, 3.0]), 0.25)
+    tensor([-0.5000,  3.0000])
+    """
+    return torch.where(z > 0, z, z * slope)
+
+
+def bend_backward(grad: Tensor, z: Tensor, slope: Tensor | float) -> Tensor:
+    """Return the gradient of z from that of prelu(z); the slope's own is the sum of grad * min(z, 0).
+
+    Examples
+    --------
+    >>> bend_backward(torch.ones(2), torch.tensor([-2.0, 3.0]), 0.25)
+    tensor([0.2500, 1.0000])
+    """
+    return torch.where(z > 0, grad, grad * slope)
+
+
 # Gains: torch.nn.init.calculate_gain where torch has a value, else E[f(z)^2]^(-1/2) for a standard normal z.
 _BUILT_IN = (
     Activation("identity", 0, lambda z: z, lambda g, a: g, False, 1.0),
@@ -97,6 +137,8 @@ _BUILT_IN = (
     Activation("elu", 7, torch.nn.functional.elu, _elu_backward, False, 1.2452),
     Activation("celu", 8, torch.nn.functional.celu, _elu_backward, False, 1.2452),
     Activation("softplus", 9, torch.nn.functional.softplus, _softplus_backward, False, 1.0418),
+    # The sum is kept and not the output, whose sign says nothing where a slope is 0 or negative.
+    Activation("prelu", 10, bend, bend_backward, True, math.sqrt(2.0 / (1 + PRELU_SLOPE**2)), has_slope=True),
 )
 
 _by_name: dict[str, Activation] = {entry.name: entry for entry in _BUILT_IN}
@@ -141,12 +183,25 @@ def activation_names() -> list[str]:
     return list(_by_name)
 
 
+@contextmanager
+def under_autograd() -> Iterator[None]:
+    """Let autograd record in this block, also inside a custom operator, where torch's dispatcher skips it.
+
+    Examples
+    --------
+    >>> with torch.no_grad(), under_autograd():
+    ...     torch.ones(1, requires_grad=True).exp().requires_grad
+    True
+    """
+    keys, outside = torch._C.DispatchKey, torch._C._dispatch_tls_local_exclude_set()
+    outside = outside.remove(keys.AutogradFunctionality).remove(keys.AutogradOther)
+    with torch._C._ForceDispatchKeyGuard(torch._C._dispatch_tls_local_include_set(), outside), torch.enable_grad():
+        yield
+
+
 def _by_autograd(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
     def backward(grad: Tensor, z: Tensor) -> Tensor:
-        # Inside the custom operator torch's dispatcher skips autograd, so it is switched on again for this function.
-        keys, outside = torch._C.DispatchKey, torch._C._dispatch_tls_local_exclude_set()
-        outside = outside.remove(keys.AutogradFunctionality).remove(keys.AutogradOther)
-        with torch._C._ForceDispatchKeyGuard(torch._C._dispatch_tls_local_include_set(), outside), torch.enable_grad():
+        with under_autograd():
             leaf = z.detach().requires_grad_(True)
             return torch.autograd.grad(function(leaf), leaf, grad)[0]
 

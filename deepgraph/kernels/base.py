@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepgraph.errors import DtypeError, ShapeError, UnsupportedOperationError
+from deepgraph.errors import ArgumentError, DtypeError, ShapeError, UnsupportedOperationError
 from deepgraph.kernels.activations import Activation, activation
 from deepgraph.kernels.topology import Topology
 
@@ -26,7 +26,8 @@ Gradients = tuple[Tensor | None, list[Tensor], Tensor, Tensor]
 class Kernel(ABC):
     """Computes all neurons of one topology and their gradients: `a_v = act(b_v + sum over edges (u, v) w_uv a_u)`.
 
-    A node may take the maximum or the product over its edges in place of the sum, where the kernel says so.
+    A node may take the maximum or the product over its edges in place of the sum, where the kernel says so. What is
+    called bias (C,) below goes on with the slopes of nodes that have one, (C + S,), and so does its gradient.
 
     A kernel holds no weights. Weights come as a list of tensors in the layout of its storage.
 
@@ -41,6 +42,7 @@ class Kernel(ABC):
 
     def __init__(self, topology: Topology) -> None:
         self.topology = topology
+        self._checked: list[Any] = []
 
     @abstractmethod
     def with_topology(self, topology: Topology) -> Kernel:
@@ -72,11 +74,31 @@ class Kernel(ABC):
         """
 
     @abstractmethod
-    def backward(self, dy: Tensor, saved: Tensor, weights: list[Tensor], need_dx: bool = True) -> Gradients:
+    def backward(
+        self,
+        dy: Tensor,
+        saved: Tensor,
+        weights: list[Tensor],
+        need_dx: bool = True,
+        bias: Tensor | None = None,
+        need_dz: bool = True,
+    ) -> Gradients:
         """Return (dx (B, I) or None, dweights shaped like weights, dbias (C,), dz) for dy (B, O).
 
-        Gradients off the edges, in a masked matrix or in the tail of a longer tensor, are 0.
+        Gradients off the edges, in a masked matrix or in the tail of a longer tensor, are 0. `bias` is that of the
+        forward pass, needed where nodes have slopes. Without `need_dz` the last one is not whole.
         """
+
+    def _known(self, bias: Tensor | None, like: Tensor) -> Tensor:
+        """Return biases and slopes for a backward pass, which reads slopes only."""
+        if bias is not None:
+            return bias
+        if self.topology.num_slopes:
+            raise ArgumentError(
+                f"backward: expected bias ({self.topology.num_parameters},) of the forward pass, because "
+                f"{self.topology.num_slopes} nodes have slopes, got None"
+            )
+        return like.new_zeros(0)
 
     @abstractmethod
     def _rows(self, blocks: Tensor, batch: int) -> Tensor:
@@ -101,6 +123,15 @@ class Kernel(ABC):
             return ranked.clone()
         return ranked.index_select(0, torch.from_numpy(self.topology.rank.copy()).to(ranked.device))
 
+    def check_new(self, x: Tensor, weights: list[Tensor], bias: Tensor) -> None:
+        """Check tensors, unless those of the last call were alike; see `check`."""
+        kinds: list[Any] = []
+        for tensor in (x, bias, *weights):
+            kinds += (tensor.shape, tensor.dtype, tensor.device)
+        if kinds != self._checked:
+            self.check(x, weights, bias)
+            self._checked = kinds
+
     def check(self, x: Tensor, weights: list[Tensor], bias: Tensor) -> None:
         """Raise unless x, weights and bias fit this kernel.
 
@@ -114,10 +145,11 @@ class Kernel(ABC):
         width = self.topology.inputs.shape[0]
         if x.dim() != 2 or x.shape[1] != width:
             raise ShapeError(f"expected x of shape (batch, {width}), one column per input, got {tuple(x.shape)}")
-        if bias.dim() != 1 or bias.shape[0] != self.topology.num_computed:
+        if bias.dim() != 1 or bias.shape[0] != self.topology.num_parameters:
+            slopes = self.topology.num_slopes
             raise ShapeError(
-                f"expected bias of shape ({self.topology.num_computed},), one per node that is no input, "
-                f"got {tuple(bias.shape)}"
+                f"expected bias of shape ({self.topology.num_parameters},), one per node that is no input"
+                f"{f' and {slopes} slopes' if slopes else ''}, got {tuple(bias.shape)}"
             )
         self.check_weights(weights)
         for weight in (*weights, bias):
@@ -150,6 +182,8 @@ class Stage:
         Rows among the saved sums z.
     kept_rows : (k,) int64 or None
         The computed rows whose sum is saved, in the order of `kept`; None where none or all are.
+    slopes : slice
+        Rows among all slopes by rank.
     """
 
     begin: int
@@ -159,6 +193,7 @@ class Stage:
     activations: tuple[tuple[Activation, Tensor | None], ...]
     kept: slice
     kept_rows: Tensor | None
+    slopes: slice
 
 
 class StageKernel(Kernel):
@@ -211,11 +246,17 @@ class StageKernel(Kernel):
         return self._tensor(index[index >= 0])
 
     @cached_property
+    def _slope_order(self) -> Tensor:
+        index = self.topology.slope_index
+        return self._tensor(index[index >= 0])
+
+    @cached_property
     def _stages(self) -> list[Stage]:
         topology = self.topology
         computed = topology.bias_index >= 0
         first_bias = np.r_[0, np.cumsum(computed)].tolist()
         first_kept = np.r_[0, np.cumsum(topology.kept_index >= 0)].tolist()
+        first_slope = np.r_[0, np.cumsum(topology.slope_index >= 0)].tolist()
         starts = topology.stage_starts.tolist()
         stages = []
         for begin, end in pairwise(starts):
@@ -234,6 +275,7 @@ class StageKernel(Kernel):
                     activations=tuple(groups) if len(groups) > 1 else tuple((entry, None) for entry in found),
                     kept=kept,
                     kept_rows=self._tensor(needed) if 0 < len(needed) < len(local) else None,
+                    slopes=slice(first_slope[begin], first_slope[end]),
                 )
             )
         return stages
@@ -257,23 +299,25 @@ class StageKernel(Kernel):
         else:
             outputs.index_copy_(0, self._input_ranks, x.t())
         ranked_bias = bias.index_select(0, self._bias_order).unsqueeze(1)
+        slopes = bias.index_select(0, self._slope_order).unsqueeze(1)
         prepared = self._prepare(weights)
         for number, stage in enumerate(self._stages):
             if stage.activations:
                 z = self._products(number, stage, outputs, ranked_bias[stage.bias], prepared)
-                self._activate(stage, z, outputs, sums)
+                self._activate(stage, z, outputs, sums, slopes[stage.slopes])
         return outputs.index_select(0, self._output_ranks).t().contiguous(), saved
 
     @staticmethod
-    def _activate(stage: Stage, z: Tensor, outputs: Tensor, sums: Tensor) -> None:
+    def _activate(stage: Stage, z: Tensor, outputs: Tensor, sums: Tensor, slopes: Tensor) -> None:
         if stage.kept.start < stage.kept.stop:
             sums[stage.kept] = z if stage.kept_rows is None else z.index_select(0, stage.kept_rows)
         result = torch.empty_like(z) if len(stage.activations) > 1 else z
         for entry, rows in stage.activations:
+            own = (slopes,) if entry.has_slope else ()
             if rows is None:
-                result = entry.forward(z)
+                result = entry.forward(z, *own)
             else:
-                result.index_copy_(0, rows, entry.forward(z.index_select(0, rows)))
+                result.index_copy_(0, rows, entry.forward(z.index_select(0, rows), *own))
         target = outputs[stage.begin : stage.end]
         if stage.computed is None:
             target.copy_(result)
@@ -281,8 +325,17 @@ class StageKernel(Kernel):
             target.index_copy_(0, stage.computed, result)
 
     @torch.no_grad()
-    def backward(self, dy: Tensor, saved: Tensor, weights: list[Tensor], need_dx: bool = True) -> Gradients:
+    def backward(
+        self,
+        dy: Tensor,
+        saved: Tensor,
+        weights: list[Tensor],
+        need_dx: bool = True,
+        bias: Tensor | None = None,
+        need_dz: bool = True,
+    ) -> Gradients:
         """Return (dx, dweights, dbias, dz (N, B)); see `Kernel.backward`."""
+        known = self._known(bias, dy)
         n = self.topology.num_nodes
         outputs, sums = saved[:n], saved[n:]
         dz = torch.zeros_like(outputs)
@@ -290,16 +343,20 @@ class StageKernel(Kernel):
         prepared = self._prepare(weights)
         dweights = self._empty_gradients(weights)
         dbias = dy.new_empty(self.topology.num_computed)
+        slopes = known.index_select(0, self._slope_order).unsqueeze(1)
+        dslopes = torch.empty_like(slopes)
         for number, stage in reversed(list(enumerate(self._stages))):
             if stage.activations or need_dx:
                 self._pull(number, stage, dz, prepared)
             if stage.activations:
-                dbias[stage.bias] = self._differentiate(stage, dz, outputs, sums).sum(1)
+                ends = slopes[stage.slopes], dslopes[stage.slopes]
+                dbias[stage.bias] = self._differentiate(stage, dz, outputs, sums, *ends).sum(1)
                 # Rows before the first computed one are inputs, whose gradient may not be wanted.
                 below = need_dx or stage.bias.start > 0
                 self._push(number, stage, outputs, dz, prepared, dweights, below)
-        scattered = torch.empty_like(dbias)
+        scattered = dy.new_empty(self.topology.num_parameters)
         scattered[self._bias_order] = dbias
+        scattered[self._slope_order] = dslopes.squeeze(1)
         dx = dz.index_select(0, self._input_ranks).t().contiguous() if need_dx else None
         return dx, self._weight_gradients(outputs, dz, weights, dweights), scattered, dz
 
@@ -307,8 +364,13 @@ class StageKernel(Kernel):
         return None
 
     @staticmethod
-    def _differentiate(stage: Stage, dz: Tensor, outputs: Tensor, sums: Tensor) -> Tensor:
-        """Turn the gradients of a stage's outputs in dz into those of its sums, and return these (computed, B)."""
+    def _differentiate(
+        stage: Stage, dz: Tensor, outputs: Tensor, sums: Tensor, slopes: Tensor, dslopes: Tensor
+    ) -> Tensor:
+        """Turn the gradients of a stage's outputs in dz into those of its sums, and return these (computed, B).
+
+        Those of its slopes (k, 1) go to `dslopes` (k, 1).
+        """
         rows = dz[stage.begin : stage.end]
         grad, out = rows, outputs[stage.begin : stage.end]
         if stage.computed is not None:
@@ -320,10 +382,14 @@ class StageKernel(Kernel):
             known = sums[stage.kept]
         result = torch.empty_like(grad) if len(stage.activations) > 1 else grad
         for entry, local in stage.activations:
+            above, at = (grad, known) if local is None else (grad.index_select(0, local), known.index_select(0, local))
+            own = (slopes,) if entry.has_slope else ()
+            if own:
+                dslopes.copy_((above * at.clamp(max=0)).sum(1, keepdim=True))
+            part = entry.backward(above, at, *own)
             if local is None:
-                result = entry.backward(grad, known)
+                result = part
             else:
-                part = entry.backward(grad.index_select(0, local), known.index_select(0, local))
                 result.index_copy_(0, local, part)
         grad = result
         if stage.computed is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from functools import cached_property
 from typing import Any
@@ -14,10 +15,13 @@ from deepgraph.errors import DtypeError, ShapeError
 from deepgraph.graph.arrays import Array
 from deepgraph.kernels.windows import ConvolutionShape
 
-__all__ = ["ConvolutionKernel", "DenseConvolution", "Gradients"]
+__all__ = ["ConvolutionKernel", "DenseConvolution", "Gradients", "images_at_once"]
 
 Gradients = tuple[Tensor | None, Tensor, Tensor]
 """(dx like x or None, dweight like the weight, dbias (O,))."""
+
+# Places of results whose products torch may add up in float32: more cost more than 1.5e-6 of the gradient's norm.
+_PLACES = 6400
 
 
 class ConvolutionKernel(ABC):
@@ -81,6 +85,35 @@ def _gradients(shape: ConvolutionShape, dy: Tensor, x: Tensor, weight: Tensor, n
     )  # fmt: skip
 
 
+def images_at_once(x: Tensor) -> int:
+    """Return how many images torch may convolve at once: on the CPU it adds up gradients place after place.
+
+    Parameters
+    ----------
+    x : (B, C, *size) Tensor
+
+    Examples
+    --------
+    >>> images_at_once(torch.zeros(500, 3, 8, 8)), images_at_once(torch.zeros(50, 3, 8, 8))
+    (100, 50)
+    """
+    some = max(1, _PLACES // max(1, math.prod(x.shape[2:])))
+    return max(1, min(some, len(x)) if x.device.type == "cpu" else len(x))
+
+
+def _weight_gradient(shape: ConvolutionShape, dy: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """Return dL/dweight, some images at a time."""
+    images = images_at_once(dy)
+    pieces = (
+        _gradients(shape, *piece, weight, (False, True, False))[1]
+        for piece in zip(torch.split(dy, images), torch.split(x, images), strict=True)
+    )
+    total: Tensor = next(pieces)
+    for piece in pieces:
+        total += piece
+    return total
+
+
 class DenseConvolution(ConvolutionKernel):
     """Computes with torch's dense convolution, on every device and in every floating dtype.
 
@@ -134,8 +167,10 @@ class DenseConvolution(ConvolutionKernel):
     @torch.no_grad()
     def backward(self, dy: Tensor, x: Tensor, weight: Tensor, need_dx: bool) -> Gradients:
         """Return the gradients; see `ConvolutionKernel.backward`."""
-        dx, dense, dbias = _gradients(self.shape, dy, x, self._weight(weight), (need_dx, True, True))
-        flat = dense.reshape(-1)
+        matrix = self._weight(weight)
+        dx = _gradients(self.shape, dy, x, matrix, (True, False, False))[0] if need_dx else None
+        dbias = dy.sum((0, 2, 3))
+        flat = _weight_gradient(self.shape, dy, x, matrix).reshape(-1)
         if self.masked:
             if self.num_edges < flat.numel():
                 flat = flat.masked_fill(self._off(dy.device), 0)
@@ -143,4 +178,4 @@ class DenseConvolution(ConvolutionKernel):
         else:
             dweight = torch.zeros_like(weight, memory_format=torch.contiguous_format)
             dweight[: self.num_edges] = flat[self._places.to(dy.device)]
-        return dx.contiguous() if need_dx else None, dweight, dbias
+        return None if dx is None else dx.contiguous(), dweight, dbias

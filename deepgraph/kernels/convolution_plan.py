@@ -67,6 +67,7 @@ def make_convolution_plan(
     dtype: str = "float32",
     device: str = "cpu",
     numba_available: bool | None = None,
+    batch: int = NOMINAL_BATCH,
 ) -> Plan:
     """Return the plan of one convolution.
 
@@ -85,6 +86,8 @@ def make_convolution_plan(
         As torch names them.
     numba_available : bool, optional
         Default: whether numba can be imported.
+    batch : int
+        Places of the result that operations are counted for.
 
     Examples
     --------
@@ -99,7 +102,7 @@ def make_convolution_plan(
     density = edges / max(1, pairs)
     kernel, notes, work = (
         "DenseConvolution",
-        [f"operations are counted for {NOMINAL_BATCH} places of the result"],
+        [f"operations are counted for {batch} places of the result"],
         pairs,
     )
     if storage == "csr" and compiled and device == "cpu" and dtype in ("float32", "float64"):
@@ -122,10 +125,11 @@ def make_convolution_plan(
         weights=(WeightSet(name, edges, pairs),),
         tile=256 // itemsize if kernel == "NumbaWindows" else 0,
         groups=0,
-        multiply_adds=3 * work * NOMINAL_BATCH,
+        multiply_adds=3 * work * batch,
         bytes=(edges if storage == "csr" else pairs) * per_weight,
         why=why,
         notes=tuple(notes),
+        batch=batch,
     )
     return Plan((part,))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -47,9 +47,10 @@ class NarrowPass:
     ) -> None:
         t = topology
         self._step = step
-        bias_rank = np.flatnonzero(t.bias_index >= 0)
-        computed = np.empty(t.num_computed, np.int32)
-        computed[t.bias_index[bias_rank]] = bias_rank
+        computed = np.empty(t.num_parameters, np.int32)
+        for index, rows in ((t.bias_index, np.arange(t.num_nodes)), (t.slope_index, t.num_nodes + t.kept_index)):
+            # A slope waits in the row where its node's sum will be kept.
+            computed[index[index >= 0]] = rows[index >= 0]
         spans = (t.source_indptr[:-1][t.order], t.source_indptr[1:][t.order])
         self._fixed = [*nodes, *spans, parts.part[t.order]]
         self._ends = [computed, *ends]
@@ -57,10 +58,7 @@ class NarrowPass:
         self._offsets = parts.bounds[:-1].tolist()
         self._rows = t.num_nodes + t.num_kept + 2
         self._like = np.empty(0, np.int32)
-        self._lengths: list[int] = []
-        self._places: list[int] = []
-        self._rooms: list[int] = []
-        self._index = np.empty(0, np.int64)
+        self._last: tuple[Any, ...] | None = None
 
     def __call__(
         self, x: Tensor, weights: list[Tensor], biases: list[Tensor], tile: int, buffers: Buffers
@@ -74,63 +72,70 @@ class NarrowPass:
         weights : list of Tensor
             One for each part, with room for its edges.
         biases : list of Tensor
-            As many as weights; joined they have one number for each computed node.
+            Joined they have one number for each computed node, then one for each slope.
         tile : int
             Columns, T.
         buffers : Buffers
             Gives the memory of `saved`.
         """
-        return self._run(x, self.places(weights, biases), tile, buffers)
+        walk, held, places = self._bound(weights, biases, tile)
+        saved = self._room(x, tile, buffers)
+        return self._run(x, walk, held[0], places, saved), saved
 
-    def places(self, weights: list[Tensor], biases: list[Tensor]) -> list[int]:
-        """Return where value 0 of all would be for each weight tensor, then the same for biases."""
-        lengths = [len(bias) for bias in biases]
-        if lengths != self._lengths:
-            self._bind(lengths)
-        size = weights[0].element_size()
-        places = [w.data_ptr() - size * at for w, at in zip(weights, self._offsets, strict=True)]
-        return places + [b.data_ptr() - size * at for b, at in zip(biases, self._starts, strict=True)]
+    def remember(self, x: Tensor, weights: list[Tensor], biases: list[Tensor], tile: int, buffers: Buffers) -> None:
+        """Let `again` take the calls that are like this one, whose tensors somebody has checked.
 
-    def checked(
-        self,
-        x: Tensor,
-        weights: list[Tensor],
-        biases: list[Tensor],
-        tile: int,
-        buffers: Buffers,
-        fits: Callable[[], bool],
-    ) -> Tensor | None:
-        """Return y (B, O), None where `fits`, which is asked where a tensor has moved since the last call, says no."""
-        places, rooms = self.places(weights, biases), [len(weight) for weight in weights]
-        if places != self._places or rooms != self._rooms:
-            if not fits():
-                return None
-            self._places, self._rooms = places, rooms
-        return self._run(x, places, tile, buffers)[0]
+        Parameters are those of a call, x included: contiguous, of one dtype.
+        """
+        bound, rooms = self._bound(weights, biases, tile), [self._room(x, tile, buffers)]
+        self._last = (_traits(x, weights + biases), *bound, rooms, tile)
 
-    def _run(self, x: Tensor, places: list[int], tile: int, buffers: Buffers) -> tuple[Tensor, NDArray[Any]]:
+    def again(self, x: Tensor, weights: list[Tensor], biases: list[Tensor], buffers: Buffers) -> Tensor | None:
+        """Return y (B, O); None where x is another kind of tensor than remembered, or a weight or bias has moved."""
+        last = self._last
+        if last is None or _traits(x, weights + biases) != last[0]:
+            return None
+        _, walk, held, places, rooms, tile = last
+        try:
+            # Taken out, because another thread may run the same loop.
+            saved = rooms.pop()
+        except IndexError:
+            saved = self._room(x, tile, buffers)
+        y = self._run(x, walk, held[0], places, saved)
+        rooms.append(saved)
+        return y
+
+    def _run(self, x: Tensor, walk: Any, index: Any, places: NDArray[np.int64], saved: NDArray[Any]) -> Tensor:
+        batch = x.shape[0]
+        y = x.new_empty((batch, self._sizes[2]))
+        walk(index, self._like, self._step, places, x.data_ptr(), y.data_ptr(), batch, *self._sizes, saved)
+        return y
+
+    def _room(self, x: Tensor, tile: int, buffers: Buffers) -> NDArray[Any]:
+        return buffers.array((-(-x.shape[0] // tile), self._rows, tile), _NUMBER[x.element_size()])
+
+    def _bound(
+        self, weights: list[Tensor], biases: list[Tensor], tile: int
+    ) -> tuple[Any, list[NDArray[Any]], NDArray[np.int64]]:
+        """Return the loop, the addresses of index arrays followed by the arrays themselves, and where values are."""
         from deepgraph.kernels.numba_scatter import scatter_walk
 
-        batch, size = x.shape[0], x.element_size()
-        saved = buffers.array((-(-batch // tile), self._rows, tile), _NUMBER[size])
-        y = x.new_empty((batch, self._sizes[2]))
-        scatter_walk(tile)(
-            self._index,
-            self._like,
-            self._step,
-            np.array(places),
-            x.data_ptr(),
-            y.data_ptr(),
-            batch,
-            *self._sizes,
-            saved,
-        )
-        return y, saved
+        # As many of both: nobody reads the weights that are added, and an empty bias adds nothing.
+        count = max(len(weights), len(biases))
+        weights = weights + [weights[0]] * (count - len(weights))
+        biases = biases + [biases[0][:0]] * (count - len(biases))
+        offsets = self._offsets + [0] * (count - len(self._offsets))
+        bounds = np.r_[0, np.cumsum([bias.numel() for bias in biases])].astype(np.int32)
+        straight = [(np.diff(self._ends[0][first:last]) == 1).all() for first, last in pairwise(bounds)]
+        arrays = [*self._fixed, bounds, *self._ends, np.array(straight, np.int32)]
+        index = np.array([array.ctypes.data for array in arrays])
+        size = weights[0].element_size()
+        starts = zip((*weights, *biases), (*offsets, *bounds[:-1].tolist()), strict=True)
+        places = np.array([tensor.data_ptr() - size * first for tensor, first in starts])
+        return scatter_walk(tile), [index, *arrays], places
 
-    def _bind(self, lengths: list[int]) -> None:
-        """Note how the biases are split, and where all index arrays lie."""
-        bounds = np.r_[0, np.cumsum(lengths)].astype(np.int32)
-        self._lengths, self._starts = lengths, bounds[:-1].tolist()
-        self._places = []
-        self._held = [*self._fixed, bounds, *self._ends]
-        self._index = np.array([array.ctypes.data for array in self._held])
+
+def _traits(x: Tensor, tensors: list[Tensor]) -> list[Any]:
+    """Return what two calls of a loop over addresses must have in common."""
+    found: list[Any] = [tensor.data_ptr() for tensor in tensors]
+    return found + [tensor.numel() for tensor in tensors] + [x.dtype, x.shape, x.is_contiguous()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -56,6 +56,7 @@ class Parts:
     part: NDArray[np.int32]
     by_source: bool
     by_target: bool
+    _known: list[tuple[list[int], NDArray[np.int64]]] = field(default_factory=lambda: [([], np.empty(0, np.int64))])
 
     @staticmethod
     def of(topology: Topology) -> Parts:
@@ -77,6 +78,15 @@ class Parts:
         by_target = last == 0 or all(r.min() >= a and r.max() < a + len(r) for a, r in zip(starts, ranges, strict=True))
         return Parts(topology, bounds, part, by_source, by_target)
 
+    def addresses(self, weights: list[Tensor]) -> NDArray[np.int64]:
+        """Return (P,): where edge 0 of each weight tensor would be."""
+        places = [weights[0].element_size(), *[weight.data_ptr() for weight in weights]]
+        known, found = self._known[0]
+        if places != known:
+            found = np.array(places[1:]) - places[0] * self.bounds[:-1]
+            self._known[0] = places, found
+        return found
+
 
 class Values:
     """The weight tensors of one pass.
@@ -90,9 +100,7 @@ class Values:
 
     def __init__(self, parts: Parts, weights: list[Tensor]) -> None:
         self.parts, self.weights, self._joined = parts, weights, Tensor()
-        size = weights[0].element_size()
-        offsets = parts.bounds[:-1].tolist()
-        self._addresses = np.array([w.data_ptr() - at * size for w, at in zip(weights, offsets, strict=True)])
+        self._addresses = parts.addresses(weights)
 
     @staticmethod
     def of(parts: Parts, weights: list[Tensor]) -> Values:

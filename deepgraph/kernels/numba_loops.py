@@ -18,13 +18,15 @@ from deepgraph.kernels.numba_compile import compiled
 from deepgraph.kernels.numba_memory import at_address
 from deepgraph.kernels.numba_reductions import reduce_row, send_back_row
 from deepgraph.kernels.vector import row_backward, row_forward, row_weight_gradient
-from deepgraph.kernels.vector_functions import block_transpose, row_exponential, row_total
+from deepgraph.kernels.vector_functions import block_copy, block_transpose, row_exponential, row_total
 
 __all__ = [
     "LEAKY",
+    "PRELU",
     "activate_node",
-    "add_in_order",
     "backward_walk",
+    "bend_back",
+    "bend_node",
     "forward_walk",
     "gather",
     "load_columns",
@@ -33,9 +35,9 @@ __all__ = [
     "values_of",
 ]
 
-RELU, LEAKY, TANH, SIGMOID, GELU, SILU, ELU, CELU, SOFTPLUS = (
+RELU, LEAKY, TANH, SIGMOID, GELU, SILU, ELU, CELU, SOFTPLUS, PRELU = (
     activation(name).code
-    for name in ("relu", "leaky_relu", "tanh", "sigmoid", "gelu", "silu", "elu", "celu", "softplus")
+    for name in ("relu", "leaky_relu", "tanh", "sigmoid", "gelu", "silu", "elu", "celu", "softplus", "prelu")
 )
 _ROOT_HALF = math.sqrt(0.5)
 _NORMAL = 1 / math.sqrt(2 * math.pi)
@@ -156,37 +158,94 @@ def _pull_back_row(grad: Any, known: Any, work: Any, more: Any, code: int) -> An
 pull_back = compiled(_pull_back_row)
 
 
+def _bend_node_loop(block: Any, rank: Any, row: Any, slope: Any) -> None:
+    """Replace the sums in row `rank` by their prelu, after a copy to another row."""
+    own, kept = block[rank], block[row]
+    for t in range(own.shape[0]):
+        kept[t] = own[t]
+        own[t] = slope * own[t] if own[t] <= 0 else own[t]
+
+
+bend_node = compiled(_bend_node_loop)
+
+
+def _bend_back_row(grad: Any, z: Any, work: Any, slope: Any) -> Any:
+    """Multiply `grad` by the derivative of prelu at z; returns the gradient of the slope."""
+    zero = grad.dtype.type(0)
+    for t in range(grad.shape[0]):
+        work[t] = grad[t] * z[t] if z[t] <= 0 else zero
+        grad[t] = grad[t] if z[t] > 0 else slope * grad[t]
+    return row_total(work)
+
+
+bend_back = compiled(_bend_back_row)
+
 _BLOCK = 16
+
+
+def _load_column_loop(columns: Any, block: Any, ends: Any, begin: int) -> None:
+    """Fill the only column of a block from row `begin` of columns (1, K); see `_load_columns_loop`."""
+    ranks, fresh, straight = ends
+    for number in range(straight.shape[0]):
+        first, last = number * _BLOCK, min((number + 1) * _BLOCK, ranks.shape[0])
+        if straight[number]:
+            block_copy(16, columns, begin * ranks.shape[0] + last - _BLOCK, block, ranks[last - _BLOCK])
+            continue
+        for i in range(first, last):
+            block[ranks[i], 0] = columns[begin, i] if fresh[i] else block[ranks[i], 0] + columns[begin, i]
+
+
+_load_column = compiled(_load_column_loop)
+
+
+def _store_column_loop(columns: Any, block: Any, ends: Any, begin: int) -> None:
+    """Fill row `begin` of columns (1, K) from the only column of a block."""
+    ranks, _, straight = ends
+    for number in range(straight.shape[0]):
+        first, last = number * _BLOCK, min((number + 1) * _BLOCK, ranks.shape[0])
+        if straight[number]:
+            block_copy(16, block, ranks[last - _BLOCK], columns, begin * ranks.shape[0] + last - _BLOCK)
+            continue
+        for i in range(first, last):
+            columns[begin, i] = block[ranks[i], 0]
+
+
+_store_column = compiled(_store_column_loop)
 
 
 def _load_columns_loop(columns: Any, block: Any, ends: Any, begin: int, padding: bool) -> None:
     """Fill rows of a block from rows `begin:` of columns (B, K).
 
-    `ends` is (ranks (K,), fresh (K,), straight (K / 16,)): the row of each column; whether it is the first one there,
-    which others are added to; for 16 columns at a time, whether their rows follow each other. Columns beyond the batch
-    repeat its last row (so that they stay finite wherever it is) or, without `padding`, are 0.
+    `ends` is (ranks (K,), fresh (K,), straight (K / 16 + 1,)): the row of each column; whether it is the first one
+    there, which others are added to; for 16 columns at a time, and for the last 16 where fewer are left, whether
+    their rows follow each other. Columns beyond the batch repeat its last row (so that they stay finite wherever it
+    is) or, without `padding`, are 0.
     """
     ranks, fresh, straight = ends
     batch, width = columns.shape[0], block.shape[1]
     real = min(width, batch - begin)
     if width == 1:
-        for i in range(ranks.shape[0]):
-            block[ranks[i], 0] = columns[begin, i] if fresh[i] else block[ranks[i], 0] + columns[begin, i]
+        _load_column(columns, block, ends, begin)
         return
     # Whole squares go through registers; what is left at the edges goes number by number.
     side = 4 if width <= 8 and block.itemsize == 4 else 64 // block.itemsize
     squares = real // side * side
-    for first in range(0, ranks.shape[0], _BLOCK):
-        last = min(first + _BLOCK, ranks.shape[0])
-        done = squares if straight[first // _BLOCK] else 0
-        for top in range(0, done, side):
-            for i in range(first, last, side):
+    # A few rows of x at a time: rows of 2^n bytes would throw each other out of the cache.
+    for top in range(0, squares, side):
+        for number in range(straight.shape[0]):
+            if not straight[number]:
+                continue
+            # The last columns that follow each other overlap with those before: written twice, the same.
+            last = min((number + 1) * _BLOCK, ranks.shape[0])
+            for i in range(last - _BLOCK, last, side):
                 at, to = (begin + top) * ranks.shape[0] + i, ranks[i] * width + top
                 if side == 4:
                     block_transpose(4, columns, at, block, to)
                 else:
                     block_transpose(16, columns, at, block, to)
-        for top in range(done, width, 8):
+    for number in range(straight.shape[0]):
+        first, last = number * _BLOCK, min((number + 1) * _BLOCK, ranks.shape[0])
+        for top in range(squares if straight[number] else 0, width, 8):
             for i in range(first, last):
                 row = block[ranks[i]]
                 for t in range(top, min(top + 8, width)):
@@ -202,19 +261,25 @@ def _store_columns_loop(columns: Any, block: Any, ends: Any, begin: int) -> None
     ranks, _, straight = ends
     width = block.shape[1]
     real = min(width, columns.shape[0] - begin)
+    if width == 1:
+        _store_column(columns, block, ends, begin)
+        return
     side = 4 if width <= 8 and block.itemsize == 4 else 64 // block.itemsize
     squares = real // side * side
-    for first in range(0, ranks.shape[0], _BLOCK):
-        last = min(first + _BLOCK, ranks.shape[0])
-        done = squares if straight[first // _BLOCK] else 0
-        for top in range(0, done, side):
-            for i in range(first, last, side):
+    for top in range(0, squares, side):
+        for number in range(straight.shape[0]):
+            if not straight[number]:
+                continue
+            last = min((number + 1) * _BLOCK, ranks.shape[0])
+            for i in range(last - _BLOCK, last, side):
                 at, to = ranks[i] * width + top, (begin + top) * ranks.shape[0] + i
                 if side == 4:
                     block_transpose(4, block, at, columns, to)
                 else:
                     block_transpose(16, block, at, columns, to)
-        for t in range(done, real):
+    for number in range(straight.shape[0]):
+        first, last = number * _BLOCK, min((number + 1) * _BLOCK, ranks.shape[0])
+        for t in range(squares if straight[number] else 0, real):
             for i in range(first, last):
                 columns[begin + t, i] = block[ranks[i], t]
 
@@ -243,7 +308,7 @@ def forward_walk(tile: int) -> Any:
         first: int, last: int,
     ) -> None:  # fmt: skip
         """Fill tiles first:last of `saved` (tiles, N + K, tile) and the rows of y (B, O) that they hold."""
-        bias_index, mode, kept, reduce = nodes
+        bias_index, mode, kept, reduce, slope, _ = nodes
         count, spare = bias_index.shape[0], saved.shape[1] - 2
         for number in range(first, last):
             block = saved[number]
@@ -258,7 +323,9 @@ def forward_walk(tile: int) -> Any:
                     row_forward(tile, block, rank, step, w, start, stop, bias[node], code)
                 else:
                     reduce_row(block, rank, step, w, start, stop, bias[node], reduce[rank])
-                if code > LEAKY or (reduce[rank] != 0 and code > 0):
+                if code == PRELU:
+                    bend_node(block, rank, count + kept[rank], bias[slope[rank]])
+                elif code > LEAKY or (reduce[rank] != 0 and code > 0):
                     activate_node(block, rank, count, kept[rank], code)
             store_columns(y, block, outputs, number * tile)
 
@@ -273,8 +340,11 @@ def backward_walk(tile: int) -> Any:
         dy: Any, saved: Any, dz: Any, dx: Any, nodes: Any, order: Any, indptr: Any, step: Any, w: Any, dw: Any,
         db: Any, inputs: Any, outputs: Any, is_seeded: Any, reduced: Any, first: int, last: int, need_dx: bool,
     ) -> None:  # fmt: skip
-        """Fill tiles first:last of dz (tiles, N + 3, tile) and their rows of dx (B, I), and dw (E,) and db (C,)."""
-        bias_index, mode, kept, reduce = nodes
+        """Fill tiles first:last of dz (tiles, N + 3, tile) and their rows of dx (B, I), and dw (E,) and db (C,).
+
+        Where dz has fewer tiles, later ones replace earlier ones.
+        """
+        bias_index, mode, kept, reduce, slope, slopes = nodes
         into, source, perm, cleared, degree = reduced
         count = bias_index.shape[0]
         scratch, chosen = np.empty((degree + 1, tile), dw.dtype), np.empty(tile, np.int64)
@@ -284,7 +354,7 @@ def backward_walk(tile: int) -> Any:
             dw[:] = 0
         db[:] = 0
         for number in range(first, last):
-            block, gradient = saved[number], dz[number]
+            block, gradient = saved[number], dz[number % dz.shape[0]]
             fresh = number == first and not added
             gradient[count:] = 0
             for rank in cleared:
@@ -296,13 +366,22 @@ def backward_walk(tile: int) -> Any:
                 if node < 0 and not need_dx:
                     row_weight_gradient(tile, block, gradient, rank, step, dw, start, stop, fresh)
                     continue
+                if start == stop and code == 0 and is_seeded[rank] and reduce[rank] == 0:
+                    # Most outputs: what came from outside is the gradient of their sum already.
+                    if node >= 0:
+                        db[node] += row_total(gradient[rank])
+                    continue
                 # Row `count` stays 0: what a neuron that is no output gets from outside.
                 seed = gradient[rank] if is_seeded[rank] else gradient[count]
                 values = values_of(w, position, block)
                 total = row_backward(
                     tile, block, gradient, rank, seed, step, values, dw, start, stop, code, fresh
                 )  # fmt: skip
-                if code > LEAKY:
+                if code == PRELU:
+                    known = block[count + kept[rank]]
+                    db[slope[rank]] += bend_back(gradient[rank], known, gradient[count + 1], slopes[slope[rank]])
+                    total = row_total(gradient[rank])
+                elif code > LEAKY:
                     known = block[count + kept[rank]] if kept[rank] >= 0 else block[rank]
                     total = pull_back(gradient[rank], known, gradient[count + 1], gradient[count + 2], code)
                 if node >= 0:
@@ -328,14 +407,3 @@ def _gather_loop(addresses: Any, bounds: Any, perm: Any, out: Any) -> None:
 
 gather = compiled(_gather_loop)
 """(addresses (P,), bounds (P + 1,), perm (E,), out (E,)): out[e] = values[perm[e]]."""
-
-
-def _add_in_order_loop(parts: Any, total: Any) -> None:
-    """Add the rows of parts (G, E) to total, first to last."""
-    for part in range(parts.shape[0]):
-        for e in range(parts.shape[1]):
-            total[e] += parts[part, e]
-
-
-add_in_order = compiled(_add_in_order_loop)
-"""(parts (G, E), total (E or more,)): adds the rows of parts to total, first to last."""

@@ -10,8 +10,19 @@ from functools import cache
 from typing import Any
 
 from deepgraph.kernels.numba_compile import compiled
-from deepgraph.kernels.numba_loops import LEAKY, activate_node, load_columns, pull_back, store_columns, values_of
+from deepgraph.kernels.numba_loops import (
+    LEAKY,
+    PRELU,
+    activate_node,
+    bend_back,
+    bend_node,
+    load_columns,
+    pull_back,
+    store_columns,
+    values_of,
+)
 from deepgraph.kernels.vector import row_backward, row_continue, row_weight_gradient
+from deepgraph.kernels.vector_functions import row_total
 
 __all__ = ["backward_panels", "forward_panels"]
 
@@ -28,7 +39,7 @@ def forward_panels(tile: int) -> Any:
         first: int, last: int,
     ) -> None:  # fmt: skip
         """Fill tiles first:last of `saved` (tiles, N + K, tile) and the rows of y (B, O) that they hold."""
-        bias_index, mode, kept, _ = nodes
+        bias_index, mode, kept, _, slope, _ = nodes
         starts, panels, pointers = table
         count, spare = bias_index.shape[0], saved.shape[1] - 2
         for number in range(first, last):
@@ -47,7 +58,9 @@ def forward_panels(tile: int) -> Any:
                         code = mode[rank] if done else 0
                         start, stop = pointers[rank, panel], pointers[rank, panel + 1]
                         row_continue(tile, block, rank, step, w, start, stop, code)
-                        if code > LEAKY:
+                        if code == PRELU:
+                            bend_node(block, rank, count + kept[rank], bias[slope[rank]])
+                        elif code > LEAKY:
                             activate_node(block, rank, count, kept[rank], code)
             store_columns(y, block, outputs, number * tile)
 
@@ -62,15 +75,18 @@ def backward_panels(tile: int) -> Any:
         dy: Any, saved: Any, dz: Any, dx: Any, nodes: Any, table: Any, step: Any, w: Any, dw: Any, db: Any,
         inputs: Any, outputs: Any, is_seeded: Any, first: int, last: int, need_dx: bool,
     ) -> None:  # fmt: skip
-        """Fill tiles first:last of dz (tiles, N + 3, tile) and their rows of dx (B, I), and dw (E,) and db (C,)."""
-        bias_index, mode, kept, _ = nodes
+        """Fill tiles first:last of dz (tiles, N + 3, tile) and their rows of dx (B, I), and dw (E,) and db (C,).
+
+        Where dz has fewer tiles, later ones replace earlier ones.
+        """
+        bias_index, mode, kept, _, slope, slopes = nodes
         starts, panels, pointers = table
         count = bias_index.shape[0]
         if first == last:
             dw[:] = 0
         db[:] = 0
         for number in range(first, last):
-            block, gradient, fresh = saved[number], dz[number], number == first
+            block, gradient, fresh = saved[number], dz[number % dz.shape[0]], number == first
             gradient[count:] = 0
             load_columns(dy, gradient, outputs, number * tile, False)
             for stage in range(panels.shape[0] - 1, -1, -1):
@@ -87,7 +103,11 @@ def backward_panels(tile: int) -> Any:
                         total = row_backward(
                             tile, block, gradient, rank, seed, step, values, dw, start, stop, code, fresh
                         )  # fmt: skip
-                        if code > LEAKY:
+                        if code == PRELU:
+                            own, known = slopes[slope[rank]], block[count + kept[rank]]
+                            db[slope[rank]] += bend_back(gradient[rank], known, gradient[count + 1], own)
+                            total = row_total(gradient[rank])
+                        elif code > LEAKY:
                             known = block[count + kept[rank]] if kept[rank] >= 0 else block[rank]
                             total = pull_back(gradient[rank], known, gradient[count + 1], gradient[count + 2], code)
                         if node >= 0 and done:

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from deepgraph.kernels.edge_values import check_values, split_gradient
 from deepgraph.kernels.facts import describe
 from deepgraph.kernels.narrow_pass import NarrowPass
 from deepgraph.kernels.node_values import Parts, Values, steps
-from deepgraph.kernels.panels import panel_rows, panel_table, worth_panels
+from deepgraph.kernels.panels import panel_rows, panel_table, widest_stage, worth_panels
 from deepgraph.kernels.plan import has_numba
 from deepgraph.kernels.tiling import Tiling, narrow, tile_width, tiling
 from deepgraph.kernels.topology import Topology
@@ -36,6 +37,8 @@ _DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 _THREAD_WORK = 8_000_000
 _SPARE_ROWS = 2
 _PANEL_ROW_BYTES = 256
+# Batch sizes whose loops are remembered.
+_KNOWN = 32
 
 
 @cache
@@ -58,6 +61,35 @@ def announce() -> None:
     path = getattr(cache, "cache_path", None)
     if path is None or not any(Path(path).glob("numba_loops.*.nbi")):
         _logger.warning("deepgraph: compiling kernels with numba, a few seconds, the first time only")
+
+
+@dataclass(frozen=True)
+class _Loops:
+    """What all passes of one batch size and dtype have in common.
+
+    Parameters
+    ----------
+    cut : Tiling
+    number : numpy dtype
+        That is computed in.
+    narrow : bool
+        Whether a row of a tile fits one vector.
+    gather, forward, backward : callable
+        Compiled.
+    index : (N + 1,) int32 or tuple
+        Where the edges of each node begin for `forward`: plain, or the table of panels.
+    table : tuple or None
+        The table of panels of `backward`.
+    """
+
+    cut: Tiling
+    number: np.dtype[Any]
+    narrow: bool
+    gather: Callable[..., None]
+    forward: Callable[..., None]
+    index: Any
+    backward: Callable[..., None]
+    table: Any
 
 
 class NumbaWalk(Kernel):
@@ -100,6 +132,7 @@ class NumbaWalk(Kernel):
         super().__init__(topology)
         self._out_rows = topology.num_nodes + 3
         self._tables: dict[tuple[int, bool], Any] = {}
+        self._known_loops: dict[tuple[int, torch.dtype], _Loops] = {}
         self._buffers = Buffers()
 
     def with_topology(self, topology: Topology) -> NumbaWalk:
@@ -145,7 +178,7 @@ class NumbaWalk(Kernel):
     def _nodes(self) -> tuple[NDArray[np.int32], ...]:
         t = self.topology
         codes = (_locked(part.astype(np.int32)) for part in (t.ranked_activation, t.ranked_reduce))
-        return t.bias_index, next(codes), t.kept_index, next(codes)
+        return t.bias_index, next(codes), t.kept_index, next(codes), t.slope_index
 
     @cached_property
     def _inputs(self) -> tuple[NDArray[np.int32], ...]:
@@ -193,6 +226,10 @@ class NumbaWalk(Kernel):
     def _reduced(self) -> tuple[Any, ...]:
         """Return what maxima and products need: edges by target, rows to be cleared, and their largest degree."""
         t = self.topology
+        if t.only_sums:
+            # Four bytes an edge that nobody reads are not made.
+            nothing = _locked(np.empty(0, np.int32))
+            return t.target_indptr, nothing, nothing, nothing, 0
         cleared = self._is_seeded.copy()
         cleared[t.output_ranks] = 0
         degree = np.diff(t.target_indptr)[t.ranked_reduce != 0].max(initial=0)
@@ -212,7 +249,7 @@ class NumbaWalk(Kernel):
         # Shorter rows have several chains of sums, which panels would join in another order.
         if cut.tile * itemsize < _PANEL_ROW_BYTES or not self._has_panels:
             return None
-        key = (panel_rows(cut.tile, itemsize, self._density), by_source)
+        key = (panel_rows(cut.tile, itemsize, self._density, widest=widest_stage(self.topology)), by_source)
         if key not in self._tables:
             self._tables[key] = tuple(map(_locked, panel_table(self.topology, *key)))
         return self._tables[key]
@@ -222,34 +259,57 @@ class NumbaWalk(Kernel):
         worth = self.topology.num_edges * batch >= _THREAD_WORK
         return min(torch.get_num_threads(), len(cut.groups)) if worth else 1
 
-    def forward(self, x: Tensor, weights: list[Tensor], bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (y (B, O), saved (tiles, N + K + 2, T)); see `Kernel.forward`."""
+    def _loops(self, batch: int, dtype: torch.dtype) -> _Loops:
+        """Return what all passes of one batch size and dtype have in common; made once."""
+        found = self._known_loops.get((batch, dtype))
+        if found is None:
+            announce()
+            if len(self._known_loops) > _KNOWN:
+                self._known_loops.clear()
+            found = self._known_loops[batch, dtype] = self._make_loops(batch, dtype)
+        return found
+
+    def _make_loops(self, batch: int, dtype: torch.dtype) -> _Loops:
         from deepgraph.kernels import numba_loops, numba_panels
 
-        announce()
-        t, batch, dtype = self.topology, x.shape[0], x.dtype
-        cut = self._tiling(batch, dtype)
-        if self._narrow is not None and narrow(cut.tile, self.saved_dtype(dtype).itemsize):
-            return self._few_columns(x, weights, [bias], cut.tile)
-        x, bias, weights = _computable(x), _computable(bias), [_computable(weight) for weight in weights]
-        columns, biases = x.numpy(), bias.numpy()
-        number = columns.dtype
-        saved = self._buffers.array(self.saved_shape(batch, dtype), number)
-        y = np.empty((batch, t.outputs.shape[0]), number)
-        values = Values.of(self._parts, weights)
-        gathered = self._buffers.array((t.num_edges,), number)
-        addresses, bounds = values.by_target
-        numba_loops.gather(addresses, bounds, t.target_perm, gathered)
+        t, cut = self.topology, self._tiling(batch, dtype)
+        number = np.dtype(np.float64 if dtype == torch.float64 else np.float32)
         table = self._panels(cut, number.itemsize, by_source=False)
-        walk = numba_loops.forward_walk(cut.tile) if table is None else numba_panels.forward_panels(cut.tile)
-        edges = (t.target_indptr if table is None else table, self._to_source, gathered)
+        forward = numba_loops.forward_walk if table is None else numba_panels.forward_panels
+        table_back = self._panels(cut, number.itemsize, by_source=True)
+        backward = numba_loops.backward_walk if table_back is None else numba_panels.backward_panels
+        return _Loops(
+            cut=cut,
+            number=number,
+            narrow=narrow(cut.tile, number.itemsize),
+            gather=numba_loops.gather,
+            forward=forward(cut.tile),
+            index=t.target_indptr if table is None else table,
+            backward=backward(cut.tile),
+            table=table_back,
+        )
+
+    def forward(self, x: Tensor, weights: list[Tensor], bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (y (B, O), saved (tiles, N + K + 2, T)); see `Kernel.forward`."""
+        t, (batch, _), dtype = self.topology, x.shape, x.dtype
+        loops = self._loops(batch, dtype)
+        cut, number = loops.cut, loops.number
+        if loops.narrow and self._narrow is not None:
+            return self._few_columns(x, weights, [bias], cut.tile)
+        columns, biases = _computable(x).numpy(), _computable(bias).numpy()
+        saved = self._buffers.array((cut.tiles, t.num_nodes + t.num_kept + _SPARE_ROWS, cut.tile), number)
+        y = np.empty((batch, t.outputs.shape[0]), number)
+        values = Values.of(self._parts, [_computable(weight) for weight in weights])
+        gathered = self._buffers.array((t.num_edges,), number)
+        loops.gather(*values.by_target, t.target_perm, gathered)
+        nodes, edges = (*self._nodes, biases), (loops.index, self._to_source, gathered)
 
         def task(bounds: tuple[int, int]) -> None:
-            walk(columns, saved, y, self._nodes, *edges, biases, self._inputs, self._outputs, *bounds)
+            loops.forward(columns, saved, y, nodes, *edges, biases, self._inputs, self._outputs, *bounds)
 
         threads = self._threads(cut, batch)
         _run(task, threads, cut.groups if threads > 1 else [(0, cut.tiles)])
-        return torch.from_numpy(y).to(dtype), torch.from_numpy(saved)
+        return _as_tensor(y, dtype), torch.from_numpy(saved)
 
     @cached_property
     def _narrow(self) -> NarrowPass | None:
@@ -263,78 +323,83 @@ class NumbaWalk(Kernel):
     def _few_columns(self, x: Tensor, weights: list[Tensor], biases: list[Tensor], tile: int) -> tuple[Tensor, Tensor]:
         if self._narrow is None:
             return self.forward(x, weights, torch.cat(biases))
-        # One bias tensor for each weight tensor: an empty one adds nothing.
-        biases = biases + [biases[0][:0]] * (len(weights) - len(biases))
+        announce()
         tensors = [[_computable(part) for part in parts] for parts in ([x], weights, biases)]
         y, saved = self._narrow(tensors[0][0], tensors[1], tensors[2], tile, self._buffers)
         return y if y.dtype == x.dtype else y.to(x.dtype), torch.from_numpy(saved)
 
     def infer(self, x: Tensor, weights: list[Tensor], biases: list[Tensor]) -> Tensor:
         """Return y (B, O) alone; see `Kernel.infer`."""
-        tile = tile_width(len(x), 8 if x.dtype == torch.float64 else 4)
-        if self._narrow is None or not narrow(tile, 8 if x.dtype == torch.float64 else 4):
+        quick = self._narrow
+        y = None if quick is None else quick.again(x, weights, biases, self._buffers)
+        if y is not None:
+            return y
+        size = self.saved_dtype(x.dtype).itemsize
+        if quick is None or not narrow(tile := tile_width(x.shape[0], size), size):
             return super().infer(x, weights, biases)
-
-        def fits() -> bool:
-            self.check(x, weights, torch.cat(biases))
-            return all(tensor.is_contiguous() for tensor in (*weights, *biases))
-
-        y = None
-        if len(biases) == len(weights) and x.is_contiguous() and x.dtype != torch.bfloat16:
-            announce()
-            y = self._narrow.checked(x, weights, biases, tile, self._buffers, fits)
-        if y is None:
-            self.check(x, weights, torch.cat(biases))
-            y = self._few_columns(x, weights, biases, tile)[0]
+        self.check(x, weights, torch.cat(biases))
+        y = self._few_columns(x, weights, biases, tile)[0]
+        held = all(tensor.is_contiguous() for tensor in (x, *weights, *biases))
+        if held and x.dtype != torch.bfloat16:
+            quick.remember(x, weights, biases, tile, self._buffers)
         return y
 
-    def backward(self, dy: Tensor, saved: Tensor, weights: list[Tensor], need_dx: bool = True) -> Gradients:
+    def backward(
+        self,
+        dy: Tensor,
+        saved: Tensor,
+        weights: list[Tensor],
+        need_dx: bool = True,
+        bias: Tensor | None = None,
+        need_dz: bool = True,
+    ) -> Gradients:
         """Return (dx, dweights, dbias, dz (tiles, N + 3, T)); see `Kernel.backward`."""
-        from deepgraph.kernels import numba_loops, numba_panels
-
         t, batch, dtype = self.topology, dy.shape[0], weights[0].dtype
-        cut = self._tiling(batch, dtype)
-        computable = [_computable(weight) for weight in weights]
+        loops = self._loops(batch, dtype)
+        cut, number = loops.cut, loops.number
         columns, saved_array = _computable(dy).numpy(), saved.numpy()
-        number = saved_array.dtype
-        dz = self._buffers.array((cut.tiles, self._out_rows, cut.tile), number)
-        dx = np.empty((batch if need_dx else 0, t.inputs.shape[0]), number)
-        values = Values.of(self._parts, computable)
-        table = self._panels(cut, number.itemsize, by_source=True)
-        if table is None:
-            walk = numba_loops.backward_walk(cut.tile)
-            edges: tuple[Any, ...] = (t.order, t.source_indptr, self._to_pulled, values.by_node(not t.only_sums))
-            ends: tuple[Any, ...] = (self._inputs, self._outputs, self._is_seeded, self._reduced)
-        else:
-            walk = numba_panels.backward_panels(cut.tile)
-            edges, ends = (table, self._to_target, values.by_node()), (self._inputs, self._outputs, self._is_seeded)
         threads = self._threads(cut, batch)
         # One thread can add the tiles up in place where each is a group: the sums have the same order as partial ones.
         groups = [(0, cut.tiles)] if threads == 1 and cut.single else cut.groups
+        # One tile of dz serves all of a group where nobody reads it afterwards, and stays in the caches.
+        dz = self._buffers.array((cut.tiles if need_dz else len(groups), self._out_rows, cut.tile), number)
+        dx = np.empty((batch if need_dx else 0, t.inputs.shape[0]), number)
+        values = Values.of(self._parts, [_computable(weight) for weight in weights])
+        nodes = (*self._nodes, _computable(self._known(bias, dy)).numpy())
+        ends: tuple[Any, ...] = (self._inputs, self._outputs, self._is_seeded)
+        if loops.table is None:
+            edges: tuple[Any, ...] = (t.order, t.source_indptr, self._to_pulled, values.by_node(not t.only_sums))
+            ends = (*ends, self._reduced)
+        else:
+            edges = (loops.table, self._to_target, values.by_node())
         # The first group sums into the result itself, a single weight's spare room included, the others into parts.
         dw = self._buffers.array((weights[0].shape[0] if len(weights) == 1 else t.num_edges,), number)
-        dw[t.num_edges :] = 0
-        db = np.empty(t.num_computed, number)
-        dw_parts = np.empty((max(1, len(groups)) - 1, t.num_edges), number)
-        db_parts = np.empty((len(dw_parts), t.num_computed), number)
+        db = np.empty(t.num_parameters, number)
+        edge_sums, bias_sums = [dw[: t.num_edges]], [db]
+        for _ in groups[1:]:
+            edge_sums.append(np.empty(t.num_edges, number))
+            bias_sums.append(np.empty(t.num_parameters, number))
 
         def task(group: tuple[int, tuple[int, int]]) -> None:
             place, bounds = group
-            sums = (dw_parts[place - 1], db_parts[place - 1]) if place else (dw[: t.num_edges], db)
-            walk(columns, saved_array, dz, dx, self._nodes, *edges, *sums, *ends, *bounds, need_dx)
+            sums = (edge_sums[place], bias_sums[place])
+            own = dz if need_dz else dz[place : place + 1]
+            loops.backward(columns, saved_array, own, dx, nodes, *edges, *sums, *ends, *bounds, need_dx)
 
         _run(task, threads, list(enumerate(groups or [(0, 0)])))
-        if len(groups) > 1:
-            numba_loops.add_in_order(dw_parts, dw)
-            numba_loops.add_in_order(db_parts, db)
-        dweights = split_gradient(t, torch.from_numpy(dw).to(dtype), weights)
-        dx_tensor = torch.from_numpy(dx).to(dtype) if need_dx else None
-        return dx_tensor, dweights, torch.from_numpy(db).to(dtype), torch.from_numpy(dz)
+        for sums in (edge_sums, bias_sums):
+            for part in sums[1:]:
+                sums[0] += part
+        if len(dw) > t.num_edges:
+            dw[t.num_edges :] = 0
+        dweights = split_gradient(t, _as_tensor(dw, dtype), weights)
+        left = torch.from_numpy(dz) if need_dz else saved
+        return _as_tensor(dx, dtype) if need_dx else None, dweights, _as_tensor(db, dtype), left
 
 
 def _run(task: Callable[[Any], None], threads: int, items: Sequence[Any]) -> None:
     """Run the task of every item, on a pool if there are several threads."""
-    if threads == 1:
+    if threads == 1 or len(items) == 1:
         for item in items:
             task(item)
     else:
@@ -344,18 +409,28 @@ def _run(task: Callable[[Any], None], threads: int, items: Sequence[Any]) -> Non
 
 def _computable(tensor: Tensor) -> Tensor:
     """Return a tensor that numpy can view: contiguous, apart from autograd, bfloat16 as float32."""
-    tensor = tensor.detach()
+    tensor = tensor.detach() if tensor.requires_grad else tensor
     return tensor.float() if tensor.dtype == torch.bfloat16 else tensor.contiguous()
 
 
+def _as_tensor(array: NDArray[Any], dtype: torch.dtype) -> Tensor:
+    tensor = torch.from_numpy(array)
+    return tensor.bfloat16() if dtype == torch.bfloat16 else tensor
+
+
 def _ends(ranks: NDArray[np.int32]) -> tuple[NDArray[np.int32], ...]:
-    """Return the ranks (K,) of columns, which are their first occurrence, and which 16 at a time are consecutive."""
+    """Return the ranks (K,) of columns, which are their first occurrence, and which 16 at a time are consecutive.
+
+    Of the last there is one more than whole 16s: for the last 16 where fewer are left, False where none are.
+    """
     fresh = np.zeros(ranks.shape[0], dtype=np.int32)
     fresh[np.unique(ranks, return_index=True)[1]] = 1
-    whole = ranks.shape[0] // 16
-    squares, firsts = ranks[: 16 * whole].reshape(whole, 16), fresh[: 16 * whole].reshape(whole, 16)
+    count, whole = ranks.shape[0], ranks.shape[0] // 16
+    starts = np.r_[16 * np.arange(whole), max(count - 16, 0)][:, None] + np.arange(min(16, count))
+    squares, firsts = ranks[starts], fresh[starts]
     straight = (np.diff(squares, axis=1) == 1).all(1) & firsts.all(1)
-    return ranks, _locked(fresh), _locked(np.r_[straight, False])
+    straight[whole] &= count % 16 > 0 and count > 16
+    return ranks, _locked(fresh), _locked(straight)
 
 
 def _locked(array: NDArray[Any]) -> NDArray[Any]:

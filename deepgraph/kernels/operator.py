@@ -204,7 +204,7 @@ def make_kernel(topology: Topology, plan: Plan) -> Kernel:
 
 def _forward(x: Tensor, weights: list[Tensor], bias: Tensor, handle: int) -> tuple[Tensor, Tensor]:
     live = program(handle)
-    live.kernel.check(x, weights, bias)
+    live.kernel.check_new(x, weights, bias)
     y, saved = live.kernel.forward(x, weights, bias)
     live.note(saved)
     return y, saved
@@ -224,7 +224,7 @@ def _backward(
     live = program(handle)
     live.consume(saved)
     kernel = live.kernel
-    dx, dweights, dbias, dz = kernel.backward(dy, saved, weights, need_dx)
+    dx, dweights, dbias, dz = kernel.backward(dy, saved, weights, need_dx, bias, live.armed)
     if live.armed:
         batch = dy.shape[0]
         live.captured.append((kernel.activations(saved, batch), kernel.gradients(dz, batch)))
@@ -240,18 +240,13 @@ def _backward_fake(
 
 
 class _Graph(torch.autograd.Function):
-    """The operator under autograd; `direct` runs it without torch's dispatcher, where nobody else has to see it."""
+    """The operator under autograd."""
 
     @staticmethod
-    def forward(
-        ctx: Any, handle: int, direct: bool, x: Tensor, bias: Tensor, *weights: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        if direct:
-            y, saved = _forward(x, list(weights), bias, handle)
-        else:
-            with torch._C._AutoDispatchBelowAutograd():
-                y, saved = graph_operator(x, weights, bias, handle)
-        ctx.handle, ctx.direct = handle, direct
+    def forward(ctx: Any, handle: int, x: Tensor, bias: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
+        with torch._C._AutoDispatchBelowAutograd():
+            y, saved = graph_operator(x, weights, bias, handle)
+        ctx.handle = handle
         ctx.save_for_backward(saved, bias, *weights)
         ctx.mark_non_differentiable(saved)
         ctx.set_materialize_grads(False)
@@ -261,11 +256,32 @@ class _Graph(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor | None, _: Any) -> tuple[Any, ...]:
         saved, bias, *weights = ctx.saved_tensors
         if dy is None:
-            return (None,) * (4 + len(weights))
-        need_dx = ctx.needs_input_grad[2]
-        run = _backward if ctx.direct and not torch.is_grad_enabled() else _graph_backward
+            return (None,) * (3 + len(weights))
+        need_dx = ctx.needs_input_grad[1]
+        dx, dweights, dbias = _graph_backward(dy, saved, weights, bias, ctx.handle, need_dx)
+        return (None, dx if need_dx else None, dbias, *dweights)
+
+
+class _DirectGraph(torch.autograd.Function):
+    """The same without torch's dispatcher, where nobody else has to see the operator."""
+
+    @staticmethod
+    def forward(ctx: Any, handle: int, x: Tensor, bias: Tensor, *weights: Tensor) -> Tensor:
+        y, saved = _forward(x, list(weights), bias, handle)
+        ctx.handle = handle
+        ctx.save_for_backward(saved, bias, *weights)
+        ctx.set_materialize_grads(False)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor | None) -> tuple[Any, ...]:
+        saved, bias, *weights = ctx.saved_tensors
+        if dy is None:
+            return (None,) * (3 + len(weights))
+        need_dx = ctx.needs_input_grad[1]
+        run = _graph_backward if torch.is_grad_enabled() else _backward
         dx, dweights, dbias = run(dy, saved, weights, bias, ctx.handle, need_dx)
-        return (None, None, dx if need_dx else None, dbias, *dweights)
+        return (None, dx if need_dx else None, dbias, *dweights)
 
 
 class _GraphBackward(torch.autograd.Function):
@@ -289,7 +305,7 @@ def _forward_autograd(x: Tensor, weights: list[Tensor], bias: Tensor, handle: in
     if not torch.is_grad_enabled():
         with torch._C._AutoDispatchBelowAutograd():
             return graph_operator(x, weights, bias, handle)
-    return _Graph.apply(handle, False, x, bias, *weights)  # type: ignore[no-untyped-call]
+    return _Graph.apply(handle, x, bias, *weights)  # type: ignore[no-untyped-call]
 
 
 def direct_graph(x: Tensor, weights: Sequence[Tensor], bias: Tensor, handle: int) -> Tensor:
@@ -300,7 +316,7 @@ def direct_graph(x: Tensor, weights: Sequence[Tensor], bias: Tensor, handle: int
     ShapeError, DtypeError
         If x, weights and bias do not fit the kernel.
     """
-    y: Tensor = _Graph.apply(handle, True, x, bias, *weights)[0]  # type: ignore[no-untyped-call]
+    y: Tensor = _DirectGraph.apply(handle, x, bias, *weights)  # type: ignore[no-untyped-call]
     return y
 
 

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from deepgraph.kernels.facts import describe, layer_pairs
 from deepgraph.kernels.topology import Topology
 
-__all__ = ["first_cache", "panel_rows", "panel_table", "worth_panels"]
+__all__ = ["first_cache", "panel_rows", "panel_table", "widest_stage", "worth_panels"]
 
 # From this density on a panel saves more loads than putting sums down and taking them up costs, by measurement.
 _FROM_DENSITY = 0.1
+# Stages of so many nodes do not fit the second cache: there larger panels, which do, save more, and from lower density.
+_WIDE, _WIDE_FROM_DENSITY, _WIDE_BYTES = 2048, 0.04, 2**18
 # Edges of a node in one panel, below which putting its sums down and taking them up is not worth it.
 _EDGES = 40
 
@@ -43,8 +45,10 @@ def first_cache() -> int:
     return 32768
 
 
-def panel_rows(tile: int, itemsize: int, density: float, cache_bytes: int | None = None) -> int:
+def panel_rows(tile: int, itemsize: int, density: float, cache_bytes: int | None = None, widest: int = 0) -> int:
     """Return how many rows of a tile a panel has: the first cache full of them, or more for enough edges to a node.
+
+    Networks with wide stages have panels of a quarter megabyte.
 
     Parameters
     ----------
@@ -56,14 +60,31 @@ def panel_rows(tile: int, itemsize: int, density: float, cache_bytes: int | None
         Edges over pairs, in (0, 1].
     cache_bytes : int, optional
         Default `first_cache()`.
+    widest : int
+        Nodes of the widest stage.
 
     Examples
     --------
     >>> panel_rows(64, 4, 0.5, cache_bytes=32768), panel_rows(64, 4, 0.1, cache_bytes=32768)
     (128, 400)
+    >>> panel_rows(64, 4, 0.1, cache_bytes=32768, widest=4096)
+    1024
     """
+    if widest >= _WIDE:
+        return max(_WIDE_BYTES // (tile * itemsize), int(_EDGES / density))
     size = first_cache() if cache_bytes is None else cache_bytes
     return max(size // (tile * itemsize), int(_EDGES / density))
+
+
+def widest_stage(topology: Topology) -> int:
+    """Return the nodes of the widest stage.
+
+    Examples
+    --------
+    >>> widest_stage(Topology(3, [0, 1], [2, 2], [0, 0, 1], inputs=[0, 1], outputs=[2], activation=[0, 0, 0]))
+    2
+    """
+    return int(np.diff(topology.stage_starts).max(initial=0))
 
 
 def worth_panels(topology: Topology) -> bool:
@@ -76,12 +97,13 @@ def worth_panels(topology: Topology) -> bool:
     """
     if not topology.only_sums:
         return False
+    limit = _WIDE_FROM_DENSITY if widest_stage(topology) >= _WIDE else _FROM_DENSITY
     # Nodes alone say what the density is if edges join neighbouring stages; only then they are looked at.
-    if topology.num_edges < 0.98 * _FROM_DENSITY * sum(layer_pairs(topology)):
+    if topology.num_edges < 0.98 * limit * sum(layer_pairs(topology)):
         return False
     facts = describe(topology)
     # A hair less, because a share of the pairs is rounded to whole edges.
-    return facts.layered and facts.density >= 0.99 * _FROM_DENSITY
+    return facts.layered and facts.density >= 0.99 * limit
 
 
 def panel_table(topology: Topology, rows: int, by_source: bool) -> Table:

@@ -20,6 +20,7 @@ __all__ = [
     "Plan",
     "PlanPart",
     "WeightSet",
+    "check_batch",
     "choose_storage",
     "has_numba",
     "make_plan",
@@ -29,10 +30,12 @@ MASKED_LIMIT = 2**30
 """Largest size of masked weights, bytes."""
 
 NOMINAL_BATCH = 128
-"""Batch size that costs are estimated for."""
+"""Rows of a pass that storages are chosen and costs are estimated for where nothing else is said."""
 
 # A graph with skip edges becomes one block per stage; beyond this many stages the blocks are too narrow to pay.
 _SHALLOW = 16
+# Up to this many pairs and rows edge values win at every density: what surrounds a dense product takes longer.
+_SMALL, _FEW_ROWS = 2**16, 16
 _NO_NUMBA = "numba is not installed: torch kernels, slower; pip install deepgraph-nn[fast]"
 
 
@@ -62,13 +65,15 @@ class PlanPart:
         "csr", "masked" or "dense"; "flat" or "layers"; class name; "float32"; "cpu".
     weights : tuple of WeightSet
     tile, groups : int
-        Columns per tile and groups of tiles at the nominal batch; 0 where the kernel has none.
+        Columns per tile and groups of tiles at this batch; 0 where the kernel has none.
     multiply_adds : int
-        Of one forward and backward pass at the nominal batch.
+        Of one forward and backward pass at this batch.
     bytes : int
-        Of values, gradients, indexes and saved outputs at the nominal batch, without optimizer state.
+        Of values, gradients, indexes and saved outputs at this batch, without optimizer state.
     why : str
     notes : tuple of str
+    batch : int
+        Rows of a pass.
     """
 
     name: str
@@ -84,6 +89,7 @@ class PlanPart:
     bytes: int
     why: str
     notes: tuple[str, ...] = ()
+    batch: int = NOMINAL_BATCH
 
 
 @dataclass(frozen=True)
@@ -170,7 +176,7 @@ class Plan:
         ]
         for part in self.parts:
             lines.append(
-                f"{part.name}: {part.why}; {part.dtype} on {part.device}, at batch {NOMINAL_BATCH} about "
+                f"{part.name}: {part.why}; {part.dtype} on {part.device}, at batch {part.batch} about "
                 f"{part.multiply_adds / 1e6:,.1f} million multiply-adds a step, {part.bytes / 2**20:,.1f} MB"
             )
             lines.extend(f"{part.name}: {note}" for note in part.notes)
@@ -188,6 +194,19 @@ def has_numba() -> bool:
     return find_spec("numba") is not None
 
 
+def check_batch(batch: int) -> int:
+    """Return a number of rows a pass; ArgumentError if it is no integer from 1.
+
+    Examples
+    --------
+    >>> check_batch(4)
+    4
+    """
+    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+        raise ArgumentError(f"batch: expected an integer from 1, the rows of a pass, got {batch!r}")
+    return batch
+
+
 def _jsonable(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _jsonable(entry) for key, entry in value.items()}
@@ -201,8 +220,9 @@ def choose_storage(
     elements: int = 0,
     device: str = "cpu",
     numba_available: bool | None = None,
+    batch: int = NOMINAL_BATCH,
 ) -> str:
-    """Return "csr" or "masked", whichever computes faster at batch 128.
+    """Return "csr" or "masked", whichever computes faster.
 
     Parameters
     ----------
@@ -211,27 +231,33 @@ def choose_storage(
     stages : int
         Stages of a graph with skip edges; 2 for one layer.
     elements : int
-        Elements that the masked storage would have; beyond 1 GB in float32 csr is used.
+        Elements that the masked storage would have, 0 for not known; beyond 1 GB in float32 csr is used, and for few
+        of them at few rows.
     device : str
         "cpu" or "cuda".
     numba_available : bool, optional
         Default: whether numba can be imported.
+    batch : int
+        Rows of a pass: one of few rows is taken to be inference, one of more to be trained.
 
     Raises
     ------
     ArgumentError
-        If density is outside [0, 1].
+        If density is outside [0, 1], or batch below 1.
 
     Examples
     --------
     >>> choose_storage(0.05, numba_available=True), choose_storage(0.9, numba_available=True)
     ('csr', 'masked')
+    >>> choose_storage(0.9, numba_available=True, batch=4), choose_storage(0.4, numba_available=True, batch=1)
+    ('csr', 'masked')
     """
     if not 0 <= density <= 1:
         raise ArgumentError(f"expected a density in [0, 1], got {density!r}")
     compiled = has_numba() if numba_available is None else numba_available
-    table = thresholds()
-    limit = table.cuda if device.startswith("cuda") else table.numba if compiled else table.torch
+    limit = thresholds().linear(check_batch(batch), device, compiled)
+    if compiled and device == "cpu" and 0 < elements <= _SMALL and batch <= _FEW_ROWS:
+        return "csr"
     fits = stages <= _SHALLOW and elements * 4 <= MASKED_LIMIT
     return "masked" if density > limit and fits else "csr"
 
@@ -244,6 +270,7 @@ def make_plan(
     numba_available: bool | None = None,
     name: str = "network",
     layout: str | None = None,
+    batch: int = NOMINAL_BATCH,
 ) -> Plan:
     """Return the plan of one network.
 
@@ -262,11 +289,13 @@ def make_plan(
         Of the part in the table.
     layout : {"flat", "layers"}, optional
         Of masked storage; default by whether the network is layered.
+    batch : int
+        Rows of a pass.
 
     Raises
     ------
     ArgumentError
-        If storage is unknown, or "dense" is asked for a graph in which pairs are missing.
+        If storage is unknown, batch below 1, or "dense" is asked for a graph in which pairs are missing.
     TooLargeError
         If "masked" or "dense" is asked for more than 1 GB.
     UnsupportedOperationError
@@ -281,14 +310,14 @@ def make_plan(
     if storage not in ("auto", "csr", "coo", "masked", "dense"):
         raise ArgumentError(f"expected storage 'auto', 'csr', 'coo', 'masked' or 'dense', got {storage!r}")
     compiled = has_numba() if numba_available is None else numba_available
-    chosen, why = _storage(facts, storage, device, compiled)
+    chosen, why = _storage(facts, storage, device, compiled, check_batch(batch))
     kernel, notes = _kernel(facts, chosen, dtype, device, compiled)
     itemsize = {"float64": 8, "bfloat16": 2, "float16": 2}.get(dtype, 4)
     edges = sum(facts.edges)
     weights = edges if chosen in ("csr", "coo") else facts.masked_elements
     tile = groups = 0
     if kernel == "NumbaWalk":
-        cut = tiling(NOMINAL_BATCH, max(itemsize, 4))
+        cut = tiling(batch, max(itemsize, 4))
         tile, groups = cut.tile, len(cut.groups)
     # Values, gradients and one gathered copy, with two indexes of 2 bytes and one of 4 per edge; or values, gradients
     # and a mask.
@@ -303,15 +332,16 @@ def make_plan(
         weights=tuple(WeightSet(str(k), e, p) for k, (e, p) in enumerate(zip(facts.edges, facts.pairs, strict=True))),
         tile=tile,
         groups=groups,
-        multiply_adds=3 * weights * NOMINAL_BATCH,
-        bytes=weights * per_weight + 2 * facts.num_nodes * NOMINAL_BATCH * itemsize,
+        multiply_adds=3 * weights * batch,
+        bytes=weights * per_weight + 2 * facts.num_nodes * batch * itemsize,
         why=why,
         notes=notes,
+        batch=batch,
     )
     return Plan((part,))
 
 
-def _storage(facts: Facts, storage: str, device: str, compiled: bool) -> tuple[str, str]:
+def _storage(facts: Facts, storage: str, device: str, compiled: bool, batch: int) -> tuple[str, str]:
     size = facts.masked_elements * 4
     if storage == "dense" and sum(facts.edges) != sum(facts.pairs):
         raise ArgumentError(
@@ -339,6 +369,7 @@ def _storage(facts: Facts, storage: str, device: str, compiled: bool) -> tuple[s
         elements=facts.masked_elements,
         device=device,
         numba_available=compiled,
+        batch=batch,
     )
     if chosen == "masked":
         return chosen, f"masked matrices because {facts.density:.0%} of the pairs are edges"

@@ -15,14 +15,16 @@ __all__ = ["Thresholds", "read_thresholds", "thresholds", "use_thresholds"]
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Densities up to which edge values are used, at batch 128.
+    """Densities up to which edge values are used.
 
     Parameters
     ----------
     numba, torch, cuda : float
-        Linear layers and graphs: compiled, without numba, and on CUDA. That of CUDA was never measured.
+        Linear layers and graphs at batch 128: compiled, without numba, and on CUDA. That of CUDA was never measured.
     windows : float
         Convolutions, compiled.
+    rows_1, rows_8, rows_16 : float
+        Linear layers and graphs, compiled, for inference with 1 row, with 2 to 8 and with 9 to 16.
     file : str
         Name of the file that they come from; "" for the fixed table.
 
@@ -36,7 +38,33 @@ class Thresholds:
     torch: float = 0.15
     cuda: float = 0.1
     windows: float = 0.15
+    rows_1: float = 0.3
+    rows_8: float = 1.0
+    rows_16: float = 0.55
     file: str = ""
+
+    def linear(self, batch: int, device: str, compiled: bool) -> float:
+        """Return the density up to which a linear layer or a graph uses edge values.
+
+        Parameters
+        ----------
+        batch : int
+            Rows of a pass.
+        device : str
+        compiled : bool
+            Whether there is numba.
+
+        Examples
+        --------
+        >>> [Thresholds().linear(batch, "cpu", True) for batch in (1, 4, 16, 17, 128)]
+        [0.3, 1.0, 0.55, 0.5, 0.5]
+        """
+        if device.startswith("cuda"):
+            return self.cuda
+        if not compiled:
+            return self.torch
+        few = ((1, self.rows_1), (8, self.rows_8), (16, self.rows_16))
+        return next((density for rows, density in few if batch <= rows), self.numba)
 
     def to_dict(self) -> dict[str, float]:
         """Return the densities as plain data."""
@@ -52,11 +80,17 @@ class Thresholds:
             If one is missing, unknown, or no density in [0, 1].
         """
         names = {field.name for field in fields(cls)} - {"file"}
-        wrong = names ^ set(content) or {
-            name
-            for name, value in content.items()
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1
-        }
+        # Those of few rows may be missing: then the fixed ones count.
+        needed = {name for name in names if not name.startswith("rows_")}
+        wrong = (
+            needed - set(content)
+            or set(content) - names
+            or {
+                name
+                for name, value in content.items()
+                if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1
+            }
+        )
         if wrong:
             raise FileFormatError(
                 f"{file}: expected densities in [0, 1] named {', '.join(sorted(names))}, got others for "

@@ -220,6 +220,24 @@ class Topology:
         """Return C, the number of nodes that are no inputs; each has one bias, in ascending position."""
         return self.num_nodes - int(np.count_nonzero(self.is_input))
 
+    @property
+    def num_parameters(self) -> int:
+        """Return C + S, the length of the bias vector: biases, then the slopes of nodes that have one."""
+        return self.num_computed + self.num_slopes
+
+    @cached_property
+    def num_slopes(self) -> int:
+        """Return S, the number of nodes with a slope of their own (prelu), in ascending position."""
+        return int(np.count_nonzero(self.slope_index >= 0))
+
+    @cached_property
+    def slope_index(self) -> Int32:
+        """Return (N,) int32 by rank: index of the node's slope in the vector of biases and slopes, -1 for none."""
+        codes = [code for code in np.unique(self.activation).tolist() if activation(code).has_slope]
+        bent = ~self.is_input & np.isin(self.activation, codes)
+        by_position = np.where(bent, self.num_computed + np.cumsum(bent) - 1, -1)
+        return _frozen(by_position[self.order].astype(np.int32))
+
     @cached_property
     def is_input(self) -> NDArray[np.bool_]:
         """Return (N,) bool by position."""
@@ -379,6 +397,8 @@ _NODE_ONLY = {
     "only_sums",
     "kept_index",
     "num_kept",
+    "num_slopes",
+    "slope_index",
     "input_ranks",
     "output_ranks",
 }

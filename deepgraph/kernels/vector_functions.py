@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 
 from deepgraph.kernels.vector import Rows, constant
 
-__all__ = ["block_transpose", "row_exponential", "row_total"]
+__all__ = ["block_copy", "block_transpose", "row_exponential", "row_total"]
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
@@ -124,6 +124,24 @@ def _transpose(typing: Any, size: Any, source: Any, at: Any, target: Any, to: An
     return signature, codegen
 
 
+def _copy(typing: Any, size: Any, source: Any, at: Any, target: Any, to: Any) -> Any:
+    """target[to + i] = source[at + i] for i < size, of arrays in flat order."""
+    signature = types.void(size, source, types.int64, target, types.int64)
+
+    def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        _, source_value, first, target_value, into = arguments
+        rows = Rows(context, builder, source.dtype, size.literal_value)
+        begin = rows.at(rows.data(source, source_value), first), rows.at(rows.data(target, target_value), into)
+        for k in range(rows.count):
+            here, there = (
+                builder.bitcast(rows.at(base, constant(k * rows.lanes)), rows.vector.as_pointer()) for base in begin
+            )
+            builder.store(builder.load(here, align=rows.bits // 8, typ=rows.vector), there, align=rows.bits // 8)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
 def _transposed(rows: Rows, vectors: list[Any]) -> list[Any]:
     """Return the columns of a square of vectors: halves of pairs change places, for 1, 2, 4, ... lanes."""
     lanes, width = rows.lanes, 1
@@ -143,3 +161,4 @@ def _transposed(rows: Rows, vectors: list[Any]) -> list[Any]:
 row_exponential: Any = intrinsic(prefer_literal=True)(_exponential)
 row_total: Any = intrinsic(_total)
 block_transpose: Any = intrinsic(prefer_literal=True)(_transpose)
+block_copy: Any = intrinsic(prefer_literal=True)(_copy)

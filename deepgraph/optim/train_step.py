@@ -1,41 +1,46 @@
-"""`train_step`: one step of training without autograd, for models that are chains of graph operators."""
+"""`train_step`: one step of training, without autograd for models that are chains of graph operators."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from deepgraph.errors import DtypeError, UnsupportedOperationError
+from deepgraph.errors import DtypeError
 from deepgraph.optim.losses import named_loss
 from deepgraph.sparse.engine import Engine
 from deepgraph.sparse.module import GraphModule
 
 __all__ = ["TrainStep", "train_step"]
 
-_AUTOGRAD: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "cross_entropy": nn.functional.cross_entropy,
-    "mse": lambda y, target: nn.functional.mse_loss(y, target.reshape(y.shape)),
-}
-
 
 class TrainStep:
     """A callable (x, y) -> loss that runs forward, loss, backward and the optimizer's step; see `train_step`."""
 
-    def __init__(self, model: GraphModule, loss: str, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(self, model: nn.Module, loss: str, optimizer: torch.optim.Optimizer) -> None:
+        if not isinstance(model, nn.Module):
+            raise DtypeError(f"train_step: expected a module, got {type(model).__name__}; pass the model, not a call")
         self.model, self.optimizer, self.loss = model, optimizer, loss
         self._loss = named_loss(loss)
-        _check(model)
+
+    @property
+    def uses_autograd(self) -> bool:
+        """Whether the next step runs through autograd: the model is no chain of graph operators, or one is armed."""
+        return self._chain() is None
+
+    def _chain(self) -> list[Engine] | None:
+        """Return the engines that a step can run one after another, None where it takes autograd."""
+        if not isinstance(self.model, GraphModule) or len(getattr(self.model, "norms", ())):
+            return None
+        engines = list(self.model._engines.values())
+        return engines if all(type(engine) is Engine and not engine.armed for engine in engines) else None
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the loss () of a batch, before the step that it takes."""
-        engines: list[Engine] = list(self.model._engines.values())
-        if any(engine.armed for engine in engines):
+        engines = self._chain()
+        if engines is None:
             return self._by_autograd(x, y)
         with torch.no_grad():
-            loss = self._gradients(engines, self.model._input(x, engines[0].width, "x"), y)
+            loss = self._gradients(engines, GraphModule._input(x, engines[0].width, "x"), y)
         self.optimizer.step()
         return loss
 
@@ -46,49 +51,41 @@ class TrainStep:
         for engine in engines:
             kernel = engine.program().kernel
             weights = [layer.weight.detach() for layer, _, _ in engine.parts]
-            x, saved = kernel.forward(x, weights, engine.bias(weights[0]).detach())
-            passes.append((engine, kernel, weights, saved))
+            bias = engine.bias(weights[0]).detach()
+            x, saved = kernel.forward(x, weights, bias)
+            passes.append((engine, kernel, weights, bias, saved))
         loss, dy = self._loss(x, target)
-        for number, (engine, kernel, weights, saved) in reversed(list(enumerate(passes))):
-            dx, dweights, dbias, _ = kernel.backward(dy, saved, weights, number > 0)
+        for number, (engine, kernel, weights, bias, saved) in reversed(list(enumerate(passes))):
+            dx, dweights, dbias, _ = kernel.backward(dy, saved, weights, number > 0, bias, False)
             engine.accept(dweights, dbias)
             dy = dy if dx is None else dx
         return loss
 
     def _by_autograd(self, x: Tensor, y: Tensor) -> Tensor:
         self.optimizer.zero_grad()
-        loss = _AUTOGRAD[self.loss](self.model(x), y)
-        loss.backward()  # type: ignore[no-untyped-call]
+        result = self.model(x)
+        with torch.no_grad():
+            loss, gradient = self._loss(result.detach(), y)
+        result.backward(gradient)
         self.optimizer.step()
-        return loss.detach()
+        return loss
 
     def __repr__(self) -> str:
         return f"TrainStep({type(self.model).__name__}, {self.loss!r}, {type(self.optimizer).__name__})"
 
 
-def _check(model: Any) -> None:
-    if not isinstance(model, GraphModule):
-        raise DtypeError(
-            f"train_step: expected a MaskedDeepFFN, MaskedDeepDAN or SparseLinear, got {type(model).__name__}; "
-            "train other modules with the ordinary loop"
-        )
-    if not all(type(engine) is Engine for engine in model._engines.values()) or len(getattr(model, "norms", ())):
-        raise UnsupportedOperationError(
-            "train_step: expected a model without layer norm, got one with it; train it with the ordinary loop"
-        )
-
-
-def train_step(model: GraphModule, loss: str, optimizer: torch.optim.Optimizer) -> TrainStep:
-    """Return a callable (x, y) -> loss that takes one training step without autograd.
+def train_step(model: nn.Module, loss: str, optimizer: torch.optim.Optimizer) -> TrainStep:
+    """Return a callable (x, y) -> loss that takes one training step, without autograd where the model allows it.
 
     It does what `optimizer.zero_grad(); loss(model(x), y).backward(); optimizer.step()` does, with the same results
-    and less around them. Edits between steps are followed. A step for which a rewirer captures gradients of absent
-    edges runs through autograd, with the same results. Hooks of modules and tensors do not run.
+    and less around them. Edits between steps are followed.
 
     Parameters
     ----------
-    model : MaskedDeepFFN, MaskedDeepDAN or SparseLinear
-        Without layer norm.
+    model : nn.Module
+        A MaskedDeepFFN, MaskedDeepDAN or SparseLinear without layer norm runs without autograd; hooks of modules and
+        tensors do not run then. Others (convolutions, cells, layer norm, any module with sparse layers in it) and steps
+        for which a rewirer captures gradients of absent edges run through autograd; `uses_autograd` tells.
     loss : {"cross_entropy", "mse"}
         Mean over the batch. "cross_entropy" takes classes (B,) of int64.
     optimizer : torch.optim.Optimizer
@@ -102,11 +99,9 @@ def train_step(model: GraphModule, loss: str, optimizer: torch.optim.Optimizer) 
     Raises
     ------
     DtypeError
-        If the model is none of ours.
+        If the model is no module.
     ArgumentError
         If the loss is unknown.
-    UnsupportedOperationError
-        If the model has layer norms.
 
     Examples
     --------

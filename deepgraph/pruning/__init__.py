@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from deepgraph.pruning.adaptive import LAMP, Wanda
 from deepgraph.pruning.brain_damage import OBD
 from deepgraph.pruning.criterion import Criterion, Sample
 from deepgraph.pruning.growing import grow
@@ -16,21 +17,27 @@ from deepgraph.pruning.saliency import (
     set_random_saliency,
 )
 from deepgraph.pruning.sensitivity import SNIP, Taylor
+from deepgraph.pruning.signal import GraSP
 from deepgraph.pruning.strategy import PruningStrategy
 from deepgraph.pruning.surgeon import OBS
 from deepgraph.pruning.synflow import SynFlow
+from deepgraph.pruning.walks import PHEW
 
 __all__ = [
+    "LAMP",
     "OBD",
     "OBS",
+    "PHEW",
     "SNIP",
     "Criterion",
+    "GraSP",
     "Magnitude",
     "PruningStrategy",
     "Randomly",
     "Sample",
     "SynFlow",
     "Taylor",
+    "Wanda",
     "grow",
     "prune",
     "prune_layer_by_saliency",

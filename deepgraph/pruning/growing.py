@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from deepgraph.errors import ArgumentError, UnsupportedOperationError
 from deepgraph.graph import CachedLayeredGraph
-from deepgraph.kernels.activations import activation
+from deepgraph.kernels.activations import PRELU_SLOPE, activation
 from deepgraph.sparse import MaskedDeepDAN, MaskedDeepFFN
 from deepgraph.sparse.build import matrix_addresses
 from deepgraph.sparse.directed_acyclic import dag_addresses
@@ -128,10 +128,17 @@ def _grow_layers(model: MaskedDeepFFN, counts: list[int], rng: np.random.Generat
 def _grow_graph(model: MaskedDeepDAN, counts: list[int], rng: np.random.Generator) -> None:
     chosen, density = str(model._config["activation"]), model.core.edge_set.density
     added = np.repeat(np.unique(model.structure_facts.stage)[1:-1], counts)
-    facts = model.structure_facts = Structure.of(_with_nodes(model.graph, added, chosen), chosen, linear_outputs=True)
+    facts = Structure.of(_with_nodes(model.graph, added, chosen), chosen, linear_outputs=True)
+    slopes = int(facts.has_slope.sum())
+    if slopes and model.core.slope is None:
+        raise UnsupportedOperationError(
+            f"grow: expected new neurons of an activation without a slope in a graph without slopes, got {chosen!r}; "
+            "compile the graph again with a node of that activation in it"
+        )
+    model.structure_facts = facts
     addresses = dag_addresses(facts) if model.core.edges.addresses is not None else None
     stage, closed, first = facts.stage, facts.is_input, facts.num_nodes - len(added)
-    _widen(model.core, facts.num_nodes, facts.num_nodes, addresses, stage, closed)
+    _widen(model.core, facts.num_nodes, facts.num_nodes, addresses, stage, closed, slopes)
     into, out = [], []
     for level in np.unique(added):
         mine = first + np.flatnonzero(added == level)
@@ -172,9 +179,15 @@ def _connect(
 
 
 def _widen(
-    layer: EdgeLayer, sources: int, targets: int, addresses: Addresses | None, stage: Any = None, closed: Any = None
+    layer: EdgeLayer,
+    sources: int,
+    targets: int,
+    addresses: Addresses | None,
+    stage: Any = None,
+    closed: Any = None,
+    slopes: int | None = None,
 ) -> None:
-    """Make room for more sources and targets in a layer's edge set, weight, biases and their optimizer state."""
+    """Make room for more sources and targets in a layer's edge set, weight, biases, slopes and optimizer state."""
     values, edges = layer.edges, layer.edge_set
     before = values.index()
     edges.widen(sources, targets, stage, closed)
@@ -186,6 +199,10 @@ def _widen(
         computed = targets if closed is None else int((~closed).sum())
         missing = computed - layer.bias.numel()
         _reshape(layer.bias, lambda entry: torch.cat([entry, entry.new_zeros(missing)]), values.followers())
+    if layer.slope is not None:
+        kept, wanted = layer.slope.numel(), targets if slopes is None else slopes
+        _reshape(layer.slope, lambda entry: torch.cat([entry, entry.new_zeros(wanted - kept)]), values.followers())
+        layer.slope.data[kept:] = PRELU_SLOPE
 
 
 def _scattered(entry: Tensor, before: Tensor, after: Tensor, shape: tuple[int, ...]) -> Tensor:

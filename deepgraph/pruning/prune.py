@@ -13,15 +13,18 @@ from torch import Tensor, nn
 from deepgraph.errors import ArgumentError
 from deepgraph.graph import CachedLayeredGraph
 from deepgraph.priors.densities import edge_budget
+from deepgraph.pruning.adaptive import LAMP, Wanda
 from deepgraph.pruning.brain_damage import OBD
 from deepgraph.pruning.criterion import Criterion, Sample, Scores
 from deepgraph.pruning.magnitude import Magnitude
 from deepgraph.pruning.randomly import Randomly
 from deepgraph.pruning.sensitivity import SNIP, Taylor
+from deepgraph.pruning.signal import GraSP
 from deepgraph.pruning.strategy import PruningStrategy
 from deepgraph.pruning.surgeon import OBS
 from deepgraph.pruning.synflow import SynFlow
 from deepgraph.pruning.target import Pool, target_of
+from deepgraph.pruning.walks import PHEW
 from deepgraph.sparse.build import check_density
 from deepgraph.sparse.randomness import Seed, numpy_stream, root_seed
 
@@ -33,13 +36,17 @@ Index = npt.NDArray[np.int64]
 
 CRITERIA: dict[str, Callable[[], Criterion]] = {
     "magnitude": Magnitude,
+    "grasp": GraSP,
+    "lamp": LAMP,
     "obd": OBD,
     "obs": OBS,
     "distributed": lambda: Magnitude(distributed=True),
+    "phew": PHEW,
     "random": Randomly,
     "snip": SNIP,
     "synflow": SynFlow,
     "taylor": Taylor,
+    "wanda": Wanda,
 }
 
 
@@ -70,23 +77,23 @@ def prune(
         Instead: kept edges over admissible pairs in the end, in (0, 1]. What is sparser already is left alone.
     criterion : str, Criterion or callable
         "magnitude", "distributed" (|w| over the layer's standard deviation), "random", "snip", "taylor", "synflow",
-        "obd", "obs" (which moves the weights that stay); or a function from EdgeValues, or from the graph, to scores
-        (E,), of which the lowest go.
+        "grasp", "phew", "lamp", "wanda", "obd", "obs" (which moves the weights that stay); or a function from
+        EdgeValues, or from the graph, to scores (E,), of which the lowest go.
     scope : {"global", "layer"}
         Rank all edges together, or those of each edge set by itself; in a graph those into the neurons of each stage.
     strategy : PruningStrategy, optional
         What `amount` means. None: PERCENTAGE for a float, ABSOLUTE for an int.
     data : (x, y), or iterable of (x, y)
-        For "snip", "taylor", "synflow", "obd" and "obs".
+        For "snip", "grasp", "taylor", "synflow", "wanda", "obd" and "obs".
     loss : callable
-        (outputs, y) -> scalar, for "snip", "taylor" and "obd".
+        (outputs, y) -> scalar, for "snip", "grasp", "taylor" and "obd".
     rounds : int, optional
         Prune in this many rounds, >= 1, with numbers of edges that fall by one factor; scores are computed anew in
         each. None: 1, but 100 for "synflow".
     retrain : callable, optional
         Called with the model or graph after every round but the last.
     seed : int, Generator or None
-        For "random" and for models that draw while they run. None draws from torch's global generator.
+        For "random" and "phew" and for models that draw while they run. None draws from torch's global generator.
 
     Raises
     ------

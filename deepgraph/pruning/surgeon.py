@@ -118,7 +118,7 @@ class OBS(Criterion):
                 yield edges, torch.linalg.inv(H + self.damping * mean[:, None, None] * torch.eye(fan_in))
 
 
-def layer_inputs(model: nn.Module, sample: Sample) -> list[Tensor]:
+def layer_inputs(model: nn.Module, sample: Sample, criterion: str = "obs") -> list[Tensor]:
     """Return what each edge set's sources put out, (R, samples) in float64, over all batches.
 
     Raises
@@ -138,10 +138,10 @@ def layer_inputs(model: nn.Module, sample: Sample) -> list[Tensor]:
         if theirs:
             name = next(iter(theirs.values())).edge_set.name
             raise UnsupportedOperationError(
-                f"{name}: expected a weight of a Linear or of a module of deepgraph for criterion 'obs', got another; "
-                "use 'obd' or 'magnitude'"
+                f"{name}: expected a weight of a Linear or of a module of deepgraph for criterion {criterion!r}, got "
+                "another; use 'obd' or 'magnitude'"
             )
-        for x, _ in sample.batches("obs"):
+        for x, _ in sample.batches(criterion):
             for one in values:
                 one.disarm()
                 one.arm()
@@ -152,7 +152,7 @@ def layer_inputs(model: nn.Module, sample: Sample) -> list[Tensor]:
                     seen[id(one)].append(one.factors()[0].double().cpu())
             del output
         if not all(seen.values()):
-            raise ArgumentError("data: expected at least one batch (x, y) for criterion 'obs', got none")
+            raise ArgumentError(f"data: expected at least one batch (x, y) for criterion {criterion!r}, got none")
         return [torch.cat(seen[id(one)], 1) for one in values]
 
 

@@ -17,6 +17,7 @@ from deepgraph.rewire.schedule import drop_share
 from deepgraph.rewire.set import SET
 from deepgraph.rewire.snfs import SNFS
 from deepgraph.rewire.soft_deepr import SoftDEEPR
+from deepgraph.rewire.srigl import SRigL
 from deepgraph.rewire.static import Static
 from deepgraph.rewire.theta import SoftDEEPRWrapper
 
@@ -39,6 +40,7 @@ __all__ = [
     "Replay",
     "Rewirer",
     "RigL",
+    "SRigL",
     "ScoredGrowth",
     "SoftDEEPR",
     "SoftDEEPRWrapper",

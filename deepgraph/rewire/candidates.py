@@ -29,20 +29,24 @@ class FreePairs(AbsentPairs):
     edges : EdgeSet
     dropped : (K,) int
         Rows, ascending.
+    shut : (C,) bool, optional
+        Targets, with edges or without, that take no new ones.
     """
 
-    def __init__(self, edges: EdgeSet, dropped: Index) -> None:
+    def __init__(self, edges: EdgeSet, dropped: Index, shut: npt.NDArray[np.bool_] | None = None) -> None:
+        closed = edges.closed if shut is None else shut if edges.closed is None else shut | edges.closed
         # Not through the base class, whose fields would be arrays of all edges.
         self.__dict__.update(
             edges=edges, dropped=dropped, num_sources=edges.num_sources, num_targets=edges.num_targets,
-            stage=edges.stage, closed=edges.closed,
+            stage=edges.stage, closed=closed, shut=shut,
         )  # fmt: skip
 
     @cached_property
     def _stays(self) -> npt.NDArray[np.bool_]:
         stays = np.ones(self.__dict__["edges"].num_edges, bool)
         stays[self.__dict__["dropped"]] = False
-        return stays
+        shut = self.__dict__["shut"]
+        return stays if shut is None else stays & ~shut[self.__dict__["edges"].dst]
 
     @cached_property
     def src(self) -> Index:
@@ -63,7 +67,9 @@ class FreePairs(AbsentPairs):
 
     @property
     def num_edges(self) -> int:
-        """Return the number of edges that stay."""
+        """Return the number of edges that stay, without those into targets that are shut."""
+        if self.__dict__["shut"] is not None:
+            return int(np.count_nonzero(self._stays))
         return int(self.__dict__["edges"].num_edges - len(self.__dict__["dropped"]))
 
     def taken(self, u: Index, v: Index) -> npt.NDArray[np.bool_]:
@@ -77,8 +83,10 @@ class FreePairs(AbsentPairs):
         return found
 
 
-def free_pairs(edges: EdgeSet, dropped: Index) -> AbsentPairs:
+def free_pairs(edges: EdgeSet, dropped: Index, shut: npt.NDArray[np.bool_] | None = None) -> AbsentPairs:
     """Return the pairs that may grow once the rows `dropped` (K,), ascending, are gone; those are among them.
+
+    Targets that are `shut` (C,) take none.
 
     Examples
     --------
@@ -86,7 +94,7 @@ def free_pairs(edges: EdgeSet, dropped: Index) -> AbsentPairs:
     >>> free_pairs(edges, np.array([1])).count
     2
     """
-    return FreePairs(edges, dropped)
+    return FreePairs(edges, dropped, shut)
 
 
 def absent_blocks(free: AbsentPairs, block: int | None = None) -> Iterator[tuple[Index, Index]]:

@@ -172,8 +172,9 @@ class CHT(Rewirer):
     incoming or no outgoing link any more lose those that they have left, which are grown elsewhere.
 
     Differs from the paper: inactive neurons are found in the modules of this package, whose edge sets say where they
-    meet, and not between PyTorch's; equal scores are drawn at random; growth starts at the model's topology, not at a
-    correlated one. On a DAG the network is the bipartite one of its nodes as sources and as targets.
+    meet, and between linear layers that follow each other in an `nn.Sequential`, not elsewhere; equal scores are drawn
+    at random; growth starts at the model's topology, not at a correlated one. On a DAG the network is the bipartite
+    one of its nodes as sources and as targets.
 
     References
     ----------
@@ -210,7 +211,7 @@ class CHT(Rewirer):
 
     def drops(self, rows: dict[int, Index]) -> dict[int, Index]:
         """Return the chosen rows and those of links into and out of neurons that these leave without use."""
-        return with_inactive(self.values, rows) if any(map(len, rows.values())) else rows
+        return with_inactive(self.values, rows, self.model) if any(map(len, rows.values())) else rows
 
 
 class CHTs(CHT):

@@ -18,6 +18,7 @@ from deepgraph.rewire.candidates import lowest, split_rows
 from deepgraph.rewire.groups import Group, Grouping
 from deepgraph.rewire.growth import RandomGrowth
 from deepgraph.rewire.langevin import Langevin
+from deepgraph.rewire.reduced import refuse_reduced
 from deepgraph.rewire.rewirer import Rewirer
 from deepgraph.rewire.signs import pair_signs
 from deepgraph.rewire.theta import ThetaDEEPR
@@ -63,6 +64,8 @@ class DEEPR(Rewirer):
         If the model has no edge sets, or an argument is out of range.
     DtypeError
         If `model` is no nn.Module.
+    UnsupportedOperationError
+        If a graph has nodes that reduce by maximum or product.
 
     Notes
     -----
@@ -118,6 +121,8 @@ class DEEPR(Rewirer):
         if group not in ("set", "graph"):
             raise ArgumentError(f"group: expected 'set' or 'graph', got {group!r}")
         walkers = [one for one in values_of(model) if one.edge_set.num_edges < one.edge_set.num_admissible]
+        for one in walkers:
+            refuse_reduced(one, type(self).__name__)
         walk = Langevin(model, walkers, lr=lr, l1=l1, temperature=temperature, generator=torch.Generator())
         super().__init__(model, walk, every=1, group=group, seed=root_seed(seed))
         self.walk = walk

@@ -12,6 +12,7 @@ from deepgraph.graph.history import EdgeEdit, next_transaction
 from deepgraph.rewire.candidates import free_pairs, swap
 from deepgraph.rewire.groups import Group
 from deepgraph.rewire.growth import Pairs
+from deepgraph.rewire.reduced import open_rows, reduced_targets
 
 if TYPE_CHECKING:
     from deepgraph.rewire.rewirer import Rewirer
@@ -24,10 +25,11 @@ Index = npt.NDArray[np.int64]
 def changes_of(rewirer: Rewirer, group: Group, rows: Sequence[Index]) -> list[tuple[Pairs, Pairs]]:
     """Return the pairs to drop, of given rows, and to grow of each member of a group; nothing where nothing changes."""
     values = [rewirer.values[index] for index in group.members]
+    rows = [open_rows(*each) for each in zip(values, rows, strict=True)]
     count = rewirer._grow_count(group, rows)
     if count == 0 and not any(map(len, rows)):
         return []
-    free = [free_pairs(one.edge_set, dropped) for one, dropped in zip(values, rows, strict=True)]
+    free = [free_pairs(one.edge_set, gone, reduced_targets(one)) for one, gone in zip(values, rows, strict=True)]
     if group.per_target:
         lost = [
             np.bincount(one.edge_set.dst[dropped], minlength=one.edge_set.num_targets)

@@ -26,6 +26,7 @@ from deepgraph.rewire.growth import Growth, ScoredGrowth, checked_scores
 from deepgraph.rewire.options import Drop, GroupBy, Grown
 from deepgraph.rewire.pair_gradients import PairGradients, gradients_of
 from deepgraph.rewire.ranks import Ranks
+from deepgraph.rewire.reduced import keep_whole
 from deepgraph.rewire.schedule import Decay, drop_share
 from deepgraph.rewire.wrapper import Wrapper
 from deepgraph.sparse.randomness import Seed, root_seed, torch_stream
@@ -413,7 +414,8 @@ class Rewirer(Wrapper):
 
     def _drop_scores(self, values: EdgeValues) -> npt.NDArray[np.float64]:
         scores = self.drop_scores(values) if self._drop is None else self._drop(values)
-        return checked_scores(scores, values.edge_set.num_edges, f"{type(self).__name__}.drop_scores")
+        found = checked_scores(scores, values.edge_set.num_edges, f"{type(self).__name__}.drop_scores")
+        return keep_whole(values, found)
 
     def _weights(self, values: EdgeValues, u: Index, v: Index) -> npt.NDArray[np.float64]:
         weights = self.grown_weights(values, u, v) if self._grown is None else self._grown(values, u, v)

@@ -8,17 +8,18 @@ import numpy as np
 import torch
 
 from deepgraph.errors import ArgumentError
+from deepgraph.graph.arrays import Array
 from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.sampling import sample_cells
 from deepgraph.kernels.activations import activation
-from deepgraph.kernels.plan import choose_storage
+from deepgraph.kernels.plan import NOMINAL_BATCH, choose_storage
 from deepgraph.sparse.initialisation import draw_weights
 from deepgraph.sparse.kept_plan import storage_of
 from deepgraph.sparse.layer import EdgeLayer
 from deepgraph.sparse.randomness import numpy_stream, torch_stream
 from deepgraph.sparse.values import Addresses
 
-__all__ = ["bipartite_edges", "check_density", "make_layer", "matrix_addresses", "random_layer"]
+__all__ = ["bipartite_edges", "check_density", "make_layer", "matrix_addresses", "random_layer", "slope_tensor"]
 
 
 def check_density(density: float, name: str = "density") -> float:
@@ -51,14 +52,28 @@ def make_layer(
     path: int,
     dtype: torch.dtype,
     device: torch.device | str | None,
+    slope: Array | None = None,
+    batch: int = NOMINAL_BATCH,
 ) -> EdgeLayer:
-    """Return a bipartite layer with weights drawn from stream `path` of `seed` and biases of 0."""
+    """Return a bipartite layer with weights drawn from stream `path` of `seed`, biases of 0 and slopes as given."""
     codes = np.full(edges.num_targets, activation(activation_name).code, np.uint8)
     weight = draw_weights(edges, codes, init, torch_stream(seed, path), dtype).to(device)
-    chosen = storage_of(storage, lambda: choose_storage(edges.density))
+    pairs = edges.num_sources * edges.num_targets
+    chosen = storage_of(storage, lambda: choose_storage(edges.density, elements=pairs, batch=batch))
     addresses = None if chosen in ("csr", "coo") else matrix_addresses(edges.num_sources, edges.num_targets)
     biases = torch.zeros(edges.num_targets, dtype=dtype, device=device) if bias else None
-    return EdgeLayer(edges, weight, biases, addresses, coo=chosen == "coo")
+    return EdgeLayer(edges, weight, biases, addresses, chosen == "coo", slope_tensor(slope, dtype, device))
+
+
+def slope_tensor(slope: Array | None, dtype: torch.dtype, device: torch.device | str | None) -> torch.Tensor | None:
+    """Return slopes (S,) as a tensor, None for none.
+
+    Examples
+    --------
+    >>> slope_tensor(np.array([0.25]), torch.float32, None)
+    tensor([0.2500])
+    """
+    return None if slope is None or not len(slope) else torch.tensor(slope, dtype=dtype, device=device)
 
 
 def random_layer(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +17,11 @@ from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.history import EdgeEdit
 from deepgraph.graph.node_table import NodeTable
 from deepgraph.kernels.activations import activation
-from deepgraph.kernels.operator import program, register
+from deepgraph.kernels.operator import register
 from deepgraph.kernels.passes import Passes
 from deepgraph.kernels.plan import NOMINAL_BATCH, Plan, PlanPart, WeightSet
+from deepgraph.sparse.build import slope_tensor
+from deepgraph.sparse.cell_operator import cells_operator, seen_as_nodes
 from deepgraph.sparse.cells import Cell, cell_from_config
 from deepgraph.sparse.engine import Part
 from deepgraph.sparse.initialisation import draw_weights
@@ -31,9 +31,7 @@ from deepgraph.sparse.randomness import Seed, root_seed, torch_stream
 from deepgraph.sparse.structure import Structure
 from deepgraph.sparse.values import EdgeValues
 
-__all__ = ["CellNetwork", "cells_as_nodes"]
-
-_as_one: ContextVar[bool] = ContextVar("cells_as_nodes", default=False)
+__all__ = ["CellNetwork"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,8 @@ class _Stage:
         Rows of the biases.
     codes : tuple of (code, (m,) Tensor)
         Activations and the nodes, counted from 0, that have them.
+    slopes : (k,) Tensor
+        Rows of the slopes, of nodes that have one.
     """
 
     all: Tensor
@@ -65,6 +65,7 @@ class _Stage:
     edges: Tensor
     bias: Tensor
     codes: tuple[tuple[int, Tensor], ...]
+    slopes: Tensor
 
 
 class _Watch(torch.autograd.Function):
@@ -87,10 +88,17 @@ class CellEngine(Passes):
 
     has_factors = False
 
-    def __init__(self, layer: KernelLayer, bias: nn.Parameter | None, facts: Structure, cell: Cell) -> None:
+    def __init__(
+        self,
+        layer: KernelLayer,
+        bias: nn.Parameter | None,
+        slope: nn.Parameter | None,
+        facts: Structure,
+        cell: Cell,
+    ) -> None:
         super().__init__()
-        self.layer, self.bias, self.facts, self.cell = layer, bias, facts, cell
-        self.armed, self.calibration = False, ""
+        self.layer, self.bias, self.slope, self.facts, self.cell = layer, bias, slope, facts, cell
+        self.armed, self.calibration, self.batch = False, "", NOMINAL_BATCH
         self._captured: Tensor | None = None
         # Made at once and not on demand, so that torch.compile finds them ready.
         self._stages = self._make_stages(layer.kernel.device)
@@ -133,14 +141,32 @@ class CellEngine(Passes):
 
         everyone = np.flatnonzero(facts.stage == stage)
         groups = tuple((int(c), tensor(np.flatnonzero(codes == c))) for c in np.unique(codes))
+        slopes = (np.cumsum(facts.has_slope) - 1)[nodes[facts.has_slope[nodes]]]
         return _Stage(
             tensor(everyone), tensor(nodes), tensor(np.searchsorted(everyone, nodes)), tuple(parts),
             tensor(joined[src[rows]]), tensor(np.searchsorted(nodes, dst[rows])), tensor(rows), tensor(bias), groups,
+            tensor(slopes),
         )  # fmt: skip
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return (B, O, W, *size) for x (B, I, W, *size)."""
-        kernels = self.layer.kernels()
+        y = self.run(x, self.parameters())
+        if torch.is_grad_enabled() and y.requires_grad:
+            token = y.new_empty(1)
+            self.note(token)
+            y = _Watch.apply(y, token, self)  # type: ignore[no-untyped-call]
+        return y
+
+    def parameters(self) -> list[Tensor]:
+        """Return weights and kernels, and biases and slopes where there are some."""
+        return [self.layer.weight, self.layer.kernel, *(p for p in (self.bias, self.slope) if p is not None)]
+
+    def run(self, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+        """Return (B, O, W, *size) for x (B, I, W, *size), computed with tensors in place of `parameters()`."""
+        weight, kernel, *rest = parameters
+        bias = rest.pop(0) if self.bias is not None else None
+        slope = rest.pop(0) if self.slope is not None else None
+        kernels = self.layer.kernels(weight, kernel)
         if self._inputs.device != kernels.device:
             self._stages = self._make_stages(kernels.device)
         passed = x.new_zeros(x.shape[0], self.facts.num_nodes, *x.shape[2:]).index_add(1, self._inputs, x)
@@ -148,17 +174,12 @@ class CellEngine(Passes):
         for stage in self._stages:
             a = passed.index_select(1, stage.all)
             if len(stage.nodes):
-                computed = self._activated(stage, self._sums(stage, outs, kernels, x))
+                computed = self._activated(stage, self._sums(stage, outs, kernels, bias, x), slope)
                 a = a.index_copy(1, stage.places, computed)
             outs.append(a)
-        y = torch.cat(outs, 1).index_select(1, self._outputs)
-        if torch.is_grad_enabled() and y.requires_grad and not torch.compiler.is_compiling():
-            token = y.new_empty(1)
-            self.note(token)
-            y = _Watch.apply(y, token, self)  # type: ignore[no-untyped-call]
-        return y
+        return torch.cat(outs, 1).index_select(1, self._outputs)
 
-    def _sums(self, stage: _Stage, outs: list[Tensor], kernels: Tensor, x: Tensor) -> Tensor:
+    def _sums(self, stage: _Stage, outs: list[Tensor], kernels: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
         """Return the sums (B, n, W, *size) of one stage, biases included."""
         shape = (x.shape[0], len(stage.nodes), *x.shape[2:])
         if stage.parts:
@@ -170,8 +191,8 @@ class CellEngine(Passes):
                 )
         else:
             z = x.new_zeros(shape)
-        if self.bias is not None:
-            z = z + self.bias[stage.bias].view(1, -1, self.cell.width, *[1] * self.cell.dimensions)
+        if bias is not None:
+            z = z + self._everywhere(bias[stage.bias])
         if self.armed and outs and z.requires_grad:
             self._listen(stage, z, torch.cat(outs, 1).detach())
         return z
@@ -187,24 +208,34 @@ class CellEngine(Passes):
 
         z.register_hook(capture)  # type: ignore[no-untyped-call]
 
-    def _activated(self, stage: _Stage, z: Tensor) -> Tensor:
-        if len(stage.codes) == 1:
-            return activation(stage.codes[0][0]).forward(z)
+    def _everywhere(self, numbers: Tensor) -> Tensor:
+        """Return numbers (n, W) of nodes and channels as (1, n, W, 1, ...)."""
+        return numbers.view(1, -1, self.cell.width, *[1] * self.cell.dimensions)
+
+    def _activated(self, stage: _Stage, z: Tensor, slope: Tensor | None) -> Tensor:
         for code, which in stage.codes:
-            z = z.index_copy(1, which, activation(code).forward(z.index_select(1, which)))
+            entry = activation(code)
+            own = () if slope is None or not entry.has_slope else (self._everywhere(slope[stage.slopes]),)
+            if len(stage.codes) == 1:
+                return entry.forward(z, *own)
+            z = z.index_copy(1, which, entry.forward(z.index_select(1, which), *own))
         return z
 
     @property
     def plan(self) -> Plan:
         """How the graph is computed and why."""
+        return self.plan_for(self.batch)
+
+    def plan_for(self, batch: int) -> Plan:
+        """Return the plan with operations counted for so many places of the result."""
         edges, kernel = self.layer.edge_set, self.layer.kernel
         each = int(np.prod(self.layer.kernel_shape))
         part = PlanPart(
             "cells", "csr", "cells", type(self.cell).__name__, str(kernel.dtype).removeprefix("torch."),
             str(kernel.device), (WeightSet(edges.name, edges.num_edges, edges.num_admissible),), 0, 0,
-            3 * edges.num_edges * each * NOMINAL_BATCH, edges.num_edges * each * 2 * kernel.dtype.itemsize,
+            3 * edges.num_edges * each * batch, edges.num_edges * each * 2 * kernel.dtype.itemsize,
             "cells compute stage by stage with torch's operations",
-            (f"operations are counted for {NOMINAL_BATCH} places of the result",),
+            (f"operations are counted for {batch} places of the result",), batch,
         )  # fmt: skip
         return Plan((part,))
 
@@ -253,6 +284,8 @@ class CellNetwork(GraphModule):
         The edges, their weights (E,) and kernels (E, *kernel_shape).
     bias : (C, W) Parameter or None
         Of the C nodes that are no inputs.
+    slope : (S, W) Parameter or None
+        Of the S nodes whose activation is prelu.
     cell : Cell
 
     Notes
@@ -265,9 +298,16 @@ class CellNetwork(GraphModule):
     .. [1] Salimans, Kingma: Weight Normalization, NeurIPS 2016, equation 2. Differs from the paper: one norm an edge.
     """
 
-    def __init__(self, layer: KernelLayer, bias: nn.Parameter | None, facts: Structure, cell: Cell) -> None:
+    def __init__(
+        self,
+        layer: KernelLayer,
+        bias: nn.Parameter | None,
+        slope: nn.Parameter | None,
+        facts: Structure,
+        cell: Cell,
+    ) -> None:
         super().__init__()
-        self.layer, self.bias, self.structure_facts, self.cell = layer, bias, facts, cell
+        self.layer, self.bias, self.slope, self.structure_facts, self.cell = layer, bias, slope, facts, cell
 
     @classmethod
     def from_graph(
@@ -300,7 +340,10 @@ class CellNetwork(GraphModule):
             weight = torch.from_numpy(np.array(facts.weight)).to(dtype)
         layer = KernelLayer(edges, weight.to(device), cell.kernel_shape, root)
         start = torch.from_numpy(facts.bias[~facts.is_input])[:, None].repeat(1, cell.width)
-        self = cls(layer, nn.Parameter(start.to(device=device, dtype=dtype)) if bias else None, facts, cell)
+        biases = nn.Parameter(start.to(device=device, dtype=dtype)) if bias else None
+        slope = slope_tensor(facts.slope[facts.has_slope], dtype, device)
+        slopes = None if slope is None else nn.Parameter(slope[:, None].repeat(1, cell.width))
+        self = cls(layer, biases, slopes, facts, cell)
         self._config = {
             "activation": activation, "bias": bool(bias), "init": init, "dtype": str(dtype).removeprefix("torch."),
             "kernel_seed": root,
@@ -309,7 +352,7 @@ class CellNetwork(GraphModule):
         return self
 
     def _make_engines(self) -> dict[str, Any]:
-        return {"cells": CellEngine(self.layer, self.bias, self.structure_facts, self.cell)}
+        return {"cells": CellEngine(self.layer, self.bias, self.slope, self.structure_facts, self.cell)}
 
     def _graph_parts(self) -> tuple[NodeTable, list[Part], dict[str, Any]]:
         return self.structure_facts.table.copy(), [(self.layer, 0, 0)], dict(self.structure_facts.attributes)
@@ -339,8 +382,8 @@ class CellNetwork(GraphModule):
             )
         engine: Any = self._engines["cells"]
         grouped = x.reshape(x.shape[0], count, width, *x.shape[2:])
-        if not torch.compiler.is_compiling() and _as_one.get():
-            y: Tensor = cells_operator(grouped, self.layer.weight, self.layer.kernel, engine.handle)
+        if seen_as_nodes():
+            y: Tensor = cells_operator(grouped, engine.parameters(), engine.handle)[0]
         else:
             y = engine(grouped)
         return y.flatten(1, 2)
@@ -364,31 +407,3 @@ class CellNetwork(GraphModule):
     def extra_repr(self) -> str:
         """Return the cell."""
         return repr(self.cell)
-
-
-def _cells(x: Tensor, weight: Tensor, kernel: Tensor, handle: int) -> Tensor:
-    engine: Any = program(handle)
-    y: Tensor = engine(x)
-    return y.contiguous()
-
-
-@contextmanager
-def cells_as_nodes(on: bool = True) -> Iterator[None]:
-    """Let graphs of cells run as one operation in this block, so that a trace sees nodes and not what they do inside.
-
-    Examples
-    --------
-    >>> with cells_as_nodes():
-    ...     pass
-    """
-    before = _as_one.set(on)
-    try:
-        yield
-    finally:
-        _as_one.reset(before)
-
-
-_library: Any = torch.library.Library("deepgraph", "FRAGMENT")  # type: ignore[no-untyped-call]
-_library.define("cells(Tensor x, Tensor weight, Tensor kernel, int handle) -> Tensor")
-_library.impl("cells", _cells, "CompositeExplicitAutograd")
-cells_operator = torch.ops.deepgraph.cells.default

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from deepgraph.errors import ArgumentError, FileFormatError, UnsupportedOperationError
+from deepgraph.kernels.convolution import images_at_once
 
 __all__ = ["Cell", "Conv1d", "Conv2d", "Linear", "cell_from_config"]
 
@@ -212,7 +213,11 @@ class _Convolution(_Dense):
     def combine(self, inputs: Tensor, kernels: Tensor, source: Tensor, target: Tensor, targets: int) -> Tensor:
         """Return the sums as one dense convolution; see `Cell.combine`."""
         weight = self._weight(kernels, source, target, targets, inputs.shape[1])
-        y = self._convolve(inputs.flatten(1, 2), weight)
+        x = inputs.flatten(1, 2)
+        if torch.compiler.is_compiling() or (images := images_at_once(x)) >= len(x):
+            y = self._convolve(x, weight)
+        else:
+            y = torch.cat([self._convolve(part, weight) for part in torch.split(x, images)])
         return y.view(-1, targets, self.width, *y.shape[2:])
 
     def pair_norms(self, inputs: Tensor, gradient: Tensor) -> Tensor:

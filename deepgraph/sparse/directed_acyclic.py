@@ -14,18 +14,19 @@ from deepgraph.errors import ArgumentError, TooLargeError, UnsupportedOperationE
 from deepgraph.graph import CachedLayeredGraph
 from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.node_table import NodeTable
+from deepgraph.kernels.activations import activation as activation_of
 from deepgraph.kernels.masked import MASKED_LIMIT
-from deepgraph.kernels.plan import choose_storage, has_numba
+from deepgraph.kernels.plan import NOMINAL_BATCH, check_batch, has_numba
 from deepgraph.priors.densities import edge_budget
-from deepgraph.sparse.build import check_density, random_layer
+from deepgraph.sparse.build import check_density, random_layer, slope_tensor
 from deepgraph.sparse.cell_graph import CellNetwork
 from deepgraph.sparse.cells import Cell
-from deepgraph.sparse.engine import Engine, Part
+from deepgraph.sparse.engine import Engine, Part, chosen_storage
 from deepgraph.sparse.initialisation import draw_weights
 from deepgraph.sparse.kept_plan import calibration_in_use, kept_plan, storage_of
 from deepgraph.sparse.layer import EdgeLayer
 from deepgraph.sparse.linear import bipartite_nodes
-from deepgraph.sparse.module import BiasColumn, GraphModule, Size, flat_size, float_dtype
+from deepgraph.sparse.module import BiasColumn, GraphModule, Size, SlopeColumn, flat_size, float_dtype
 from deepgraph.sparse.normed import NormedEngine
 from deepgraph.sparse.randomness import Seed, root_seed, torch_stream
 from deepgraph.sparse.structure import Structure, assemble
@@ -36,6 +37,7 @@ __all__ = ["MaskedDeepDAN"]
 DEEP = 100
 # Up to this many pairs what surrounds a dense product takes longer than going edge by edge.
 _SMALL = 2**14
+_SLOPED = [activation_of("prelu").code]
 
 
 def dag_addresses(structure: Structure) -> Addresses:
@@ -73,6 +75,8 @@ class MaskedDeepDAN(GraphModule):
         For the edges, unless the structure has a column `weight`.
     storage : {"auto", "csr", "coo", "masked"}
         Of the structure. Where it is "auto", stem and head choose by their density, and take edge values if small.
+    batch : int
+        Rows of a pass that "auto" chooses for; few rows are taken to be inference. Every batch computes.
     seed : int, Generator or None
     device, dtype
         As in torch.
@@ -110,6 +114,7 @@ class MaskedDeepDAN(GraphModule):
         head_density: float = 1.0,
         init: str = "fan_in",
         storage: str = "auto",
+        batch: int = NOMINAL_BATCH,
         seed: Seed = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -119,19 +124,25 @@ class MaskedDeepDAN(GraphModule):
         facts = Structure.of(structure, activation, linear_outputs=False)
         _warn_bottleneck(facts, n_out)
         root, dtype = root_seed(seed), float_dtype(dtype)
-        options: dict[str, Any] = {"bias": bias, "init": init, "dtype": dtype, "device": device, "seed": root}
+        options: dict[str, Any] = {
+            "bias": bias, "init": init, "dtype": dtype, "device": device, "seed": root, "batch": check_batch(batch)
+        }  # fmt: skip
         first, last = facts.distinct("inputs"), facts.distinct("outputs")
         stem = edge_budget(n_in * len(first), check_density(stem_density, "stem_density"))
         head = edge_budget(len(last) * n_out, check_density(head_density, "head_density"))
         self._check_storage(storage)
         outer = {"storage": _outer_storage(storage, n_in * len(first)), **options}
-        self.stem: EdgeLayer | None = random_layer((n_in, len(first)), stem, activation, "stem", path=0, **outer)
+        slope = facts.slope[first[np.isin(facts.activation[first], _SLOPED)]]
+        self.stem: EdgeLayer | None = random_layer(
+            (n_in, len(first)), stem, activation, "stem", path=0, slope=slope, **outer
+        )
         self.core = _core(facts, storage="csr" if use_layer_norm else storage, path=1, **options)
         outer["storage"] = _outer_storage(storage, len(last) * n_out)
         self.head: EdgeLayer | None = random_layer((len(last), n_out), head, "identity", "head", path=2, **outer)
         self._finish(facts, {
             "size_input": n_in, "size_output": n_out, "use_layer_norm": bool(use_layer_norm), "bias": bool(bias),
             "stem_density": float(stem_density), "head_density": float(head_density), "init": init,
+            "batch": batch,
         }, activation, storage, dtype)  # fmt: skip
         if use_layer_norm:
             stages, widths = np.unique(facts.stage[~facts.is_input], return_counts=True)
@@ -157,6 +168,7 @@ class MaskedDeepDAN(GraphModule):
         bias: bool = True,
         init: str = "fan_in",
         storage: str = "auto",
+        batch: int = NOMINAL_BATCH,
         seed: Seed = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -172,6 +184,7 @@ class MaskedDeepDAN(GraphModule):
         bias: bool = True,
         init: str = "fan_in",
         storage: str = "auto",
+        batch: int = NOMINAL_BATCH,
         seed: Seed = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -186,6 +199,7 @@ class MaskedDeepDAN(GraphModule):
         bias: bool = True,
         init: str = "fan_in",
         storage: str = "auto",
+        batch: int = NOMINAL_BATCH,
         seed: Seed = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -195,15 +209,16 @@ class MaskedDeepDAN(GraphModule):
         Parameters
         ----------
         g : CachedLayeredGraph or nx.DiGraph
-            Copied. Read where present: node columns `stage`, `role`, `bias`, `activation`, `reduce` ("sum", or "max" or
-            "prod" of the weighted inputs, to which the bias is added); edge column `weight`;
+            Copied. Read where present: node columns `stage`, `role`, `bias`, `activation`, `slope` (of a "prelu", .25
+            by default, learned), `reduce` ("sum", or "max" or "prod" of the weighted inputs, to which the bias is
+            added); edge column `weight`;
             graph attributes `inputs`, `outputs` (positions, repeats allowed) and `output_shape`. Without roles,
             sources are inputs and sinks outputs. Outputs without an `activation` are linear. A node named twice in
             `inputs` takes the sum of its columns.
         cell : deepgraph.cells.Cell, optional
             Makes nodes groups of channels and edges kernels, and the result a `CellNetwork`; needed where nodes are
             channels or module calls (order 1 or 2).
-        activation, bias, init, storage, seed, device, dtype
+        activation, bias, init, storage, batch, seed, device, dtype
             As for the class. Weights are drawn only where `g` has none. With a cell there is one storage.
 
         Raises
@@ -230,9 +245,9 @@ class MaskedDeepDAN(GraphModule):
         self.stem, self.head = None, None
         self.core = _core(
             facts, storage=cls._check_storage(storage), path=1, bias=bias, init=init, dtype=dtype, device=device,
-            seed=root_seed(seed),
+            seed=root_seed(seed), batch=check_batch(batch),
         )  # fmt: skip
-        self._finish(facts, {"bias": bool(bias), "init": init}, activation, storage, dtype)
+        self._finish(facts, {"bias": bool(bias), "init": init, "batch": batch}, activation, storage, dtype)
         self._compile()
         return self
 
@@ -281,6 +296,8 @@ class MaskedDeepDAN(GraphModule):
         if self.stem is not None:
             targets.append((self.stem, facts.distinct("inputs")))
         columns.bound["bias"] = BiasColumn(table.count, targets)
+        sloped = np.isin(facts.activation, _SLOPED)
+        SlopeColumn.bind(table, [(layer, which[sloped[which]]) for layer, which in targets])
         return table, [(self.core, 0, 0)], dict(facts.attributes)
 
     def generate_structure(self, include_input: bool = False, include_output: bool = False) -> CachedLayeredGraph:
@@ -356,6 +373,7 @@ def _core(
     seed: int,
     dtype: torch.dtype,
     device: torch.device | str | None,
+    batch: int,
 ) -> EdgeLayer:
     """Return the layer of the structure's own edges; weights and biases are the graph's where it has them."""
     edges = EdgeSet.from_pairs(
@@ -372,7 +390,7 @@ def _core(
             f"storage='masked': expected nodes that sum, got {np.count_nonzero(facts.reduce)} that reduce by 'max' or "
             "'prod'; use storage='csr'"
         )
-    wanted = storage_of(storage, lambda: "csr" if facts.reduce.any() else choose_storage(edges.density))
+    wanted = storage_of(storage, lambda: "csr" if facts.reduce.any() else chosen_storage(edges, batch))
     if wanted == "masked":
         addresses = dag_addresses(facts)
         size = addresses.shape[0] * torch.empty((), dtype=dtype).element_size()
@@ -382,7 +400,8 @@ def _core(
                 f"{size / 2**30:.1f} GB for {facts.num_nodes} nodes; use storage='csr', "
                 f"which takes {8 * edges.num_edges / 2**20:.1f} MB"
             )
-    return EdgeLayer(edges, weight.to(device), biases, addresses, coo=wanted == "coo")
+    slope = slope_tensor(facts.slope[facts.has_slope], dtype, device)
+    return EdgeLayer(edges, weight.to(device), biases, addresses, wanted == "coo", slope)
 
 
 def _warn_bottleneck(facts: Structure, size_output: int) -> None:

@@ -15,12 +15,12 @@ from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.history import EdgeEdit
 from deepgraph.kernels.facts import describe
 from deepgraph.kernels.operator import Program, direct_graph, graph_operator, register
-from deepgraph.kernels.plan import Plan, make_plan
+from deepgraph.kernels.plan import NOMINAL_BATCH, Plan, choose_storage, make_plan
 from deepgraph.kernels.topology import Topology
 from deepgraph.sparse.layer import EdgeLayer
 from deepgraph.sparse.values import EdgeValues
 
-__all__ = ["Engine", "Part"]
+__all__ = ["Engine", "Part", "chosen_storage"]
 
 Part = tuple[EdgeLayer, int, int]
 """An edge layer, the position of its first source and the position of its first target."""
@@ -43,6 +43,18 @@ def nobody_watches(x: Tensor) -> bool:
         and torch._C._functorch.peek_interpreter_stack() is None
         and torch._C._get_tracing_state() is None
     )
+
+
+def chosen_storage(edges: EdgeSet, batch: int) -> str:
+    """Return the storage that "auto" takes for an edge set of this shape and density at a number of rows a pass.
+
+    Examples
+    --------
+    >>> chosen_storage(EdgeSet.from_pairs([0], [0], 300, 300), 128)
+    'csr'
+    """
+    elements = edges.num_sources * edges.num_targets if edges.stage is None else 0
+    return choose_storage(edges.density, elements=elements, batch=batch)
 
 
 def joined_pairs(parts: list[Part]) -> tuple[Array, Array, tuple[int, ...]]:
@@ -83,14 +95,16 @@ class Engine:
         self.parts, self.storage, self.automatic = parts, storage, automatic
         src, dst, splits = joined_pairs(parts)
         self.topology = Topology(src=src, dst=dst, splits=splits, **nodes)
-        self.calibration = ""
+        self.calibration, self.batch = "", NOMINAL_BATCH
         self.chain: tuple[Engine, ...] = (self,)
         self._program: Program | None = None
         self._stale = False
         self._placed: tuple[torch.device, torch.dtype] | None = None
         self._armed = False
+        self._zeros: dict[Any, Tensor] = {}
         # Plain numbers, and a handle that outlives programs: what a compiled graph keeps of this engine.
         self.width, self.num_computed = len(self.topology.inputs), self.topology.num_computed
+        self._bent = self.topology.num_slopes > 0
         self._targets = [layer.edge_set.num_targets for layer, _, _ in parts]
         self.handle = register(self)
         for layer, _, _ in parts:
@@ -131,12 +145,17 @@ class Engine:
     @property
     def plan(self) -> Plan:
         """How the layers are computed and why, each under the name of its edge set."""
+        return self.plan_for(self.batch)
+
+    def plan_for(self, batch: int) -> Plan:
+        """Return the plan at another batch, with the storages that there are."""
         program = self.program()
         made = program.plan.parts[0]
         # Made anew: the program's own tells what there was before the edits.
         plan = make_plan(
-            describe(program.topology), made.storage, made.dtype, made.device, layout=made.layout, name=made.name
-        )
+            describe(program.topology), made.storage, made.dtype, made.device, layout=made.layout, name=made.name,
+            batch=batch,
+        )  # fmt: skip
         part = replace(plan.parts[0], why=made.why)
         names = [layer.edge_set.name for layer, _, _ in self.parts]
         weights = tuple(replace(entry, name=name) for entry, name in zip(part.weights, names, strict=True))
@@ -145,18 +164,31 @@ class Engine:
         chosen = "edge values" if part.storage == "csr" else "dense matrices"
         named = f", by {self.calibration}" if self.calibration else ""
         why = f"{chosen} because {density:.2%} of the pairs are edges{named}" if self.automatic else part.why
-        return Plan((replace(part, weights=weights, why=why, storage="dense" if full else part.storage),))
+        notes = part.notes + (self._otherwise(batch) if self.automatic and batch != self.batch else ())
+        return Plan((replace(part, weights=weights, why=why, storage="dense" if full else part.storage, notes=notes),))
+
+    def _otherwise(self, batch: int) -> tuple[str, ...]:
+        """Return what a plan says where "auto" would take another storage at this batch."""
+        layers = [layer for layer, _, _ in self.parts]
+        better = {layer.edge_set.name: chosen_storage(layer.edge_set, batch) for layer in layers}
+        names = [layer.edge_set.name for layer in layers if layer.storage != better[layer.edge_set.name]]
+        if not names or not self.topology.only_sums:
+            return ()
+        return (
+            f"made for batch {self.batch}: at batch {batch} 'auto' takes {better[names[0]]} for {', '.join(names)}; "
+            f"build the model with batch={batch}",
+        )
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the outputs (B, O) for x (B, I)."""
         plain = nobody_watches(x)
         if plain and not torch.is_grad_enabled():
             return self.program().kernel.infer(x, *self._tensors())
-        weights = [layer.weight for layer, _, _ in self.parts]
-        bias = self.bias(weights[0])
         if plain:
-            return direct_graph(x, weights, bias, self.handle)
-        y: Tensor = graph_operator(x, weights, bias, self.handle)[0]
+            weights, biases = self._tensors()
+            return direct_graph(x, weights, biases[0] if len(biases) == 1 else torch.cat(biases), self.handle)
+        weights = [layer.weight for layer, _, _ in self.parts]
+        y: Tensor = graph_operator(x, weights, self.bias(weights[0]), self.handle)[0]
         return y
 
     def _tensors(self) -> tuple[list[Tensor], list[Tensor]]:
@@ -169,31 +201,54 @@ class Engine:
             weight = layer.weight if found is None else found
             found = parameters.get("bias")
             bias: Tensor | None = layer.bias if found is None else found
-            if bias is None:
-                bias = weight.new_zeros(self.num_computed if len(self.parts) == 1 else count)
             weights.append(weight)
-            biases.append(bias)
-        return weights, biases
+            biases.append(self._no_bias(weight, count) if bias is None else bias)
+        return weights, biases + self._slopes()
+
+    def _slopes(self) -> list[Tensor]:
+        """Return the slopes of the layers that have some."""
+        found = [layer.slope for layer, _, _ in self.parts] if self._bent else []
+        return [slope for slope in found if slope is not None]
+
+    def _no_bias(self, like: Tensor, count: int) -> Tensor:
+        """Return zeros, which nobody writes to, in place of the biases of a layer without; the same ones each time."""
+        # A tensor made in inference mode would be none that autograd can keep.
+        key = (like.dtype, like.device, count, torch.is_inference_mode_enabled())
+        if key not in self._zeros:
+            self._zeros[key] = like.new_zeros(self.num_computed if len(self.parts) == 1 else count)
+        return self._zeros[key]
 
     def bias(self, like: Tensor) -> Tensor:
-        """Return the biases (C,) of all layers, 0 for layers without; of the dtype and device of `like`."""
-        biases = [layer.bias for layer, _, _ in self.parts]
+        """Return the biases (C,) of all layers, 0 for layers without, then slopes; of dtype and device of `like`."""
+        biases, slopes = [layer.bias for layer, _, _ in self.parts], self._slopes()
         if len(biases) == 1 and biases[0] is not None:
-            return biases[0]
+            return torch.cat([biases[0], *slopes]) if slopes else biases[0]
         if all(bias is None for bias in biases):
-            return like.new_zeros(self.num_computed)
-        return torch.cat([like.new_zeros(n) if b is None else b for n, b in zip(self._targets, biases, strict=True)])
+            zeros = like.new_zeros(self.num_computed)
+            return torch.cat([zeros, *slopes]) if slopes else zeros
+        found = [like.new_zeros(n) if b is None else b for n, b in zip(self._targets, biases, strict=True)]
+        return torch.cat([*found, *slopes])
 
     def accept(self, dweights: list[Tensor], dbias: Tensor) -> None:
-        """Make gradients, one tensor like each weight and one (C,) of all biases, those of the parameters."""
+        """Make gradients, one tensor like each weight and one of all biases and slopes, those of the parameters."""
         for (layer, _, _), gradient in zip(self.parts, dweights, strict=True):
             if layer.weight.requires_grad:
                 layer.weight.grad = gradient
         # One layer of a graph has a bias for each computed node, not for each of its targets.
-        parts = [dbias] if len(self.parts) == 1 else torch.split(dbias, self._targets)
-        for (layer, _, _), gradient in zip(self.parts, parts, strict=True):
+        counts = [self.num_computed] if len(self.parts) == 1 else self._targets
+        slopes = self._slopes()
+        parts = torch.split(dbias, counts + [len(slope) for slope in slopes]) if len(counts) > 1 or slopes else [dbias]
+        for slope, gradient in zip(slopes, parts[len(counts) :], strict=True):
+            if slope.requires_grad:
+                slope.grad = gradient
+        for (layer, _, _), gradient in zip(self.parts, parts, strict=False):
             if layer.bias is not None and layer.bias.requires_grad:
                 layer.bias.grad = gradient
+
+    @property
+    def reduced_targets(self) -> Array | None:
+        """Which nodes of a graph (N,) take a maximum or a product, None where none does."""
+        return None if self.topology.only_sums else (self.topology.reduce != 0) & ~self.topology.is_input
 
     def check(self, x: Any, name: str = "x") -> None:
         """Raise unless x is a floating tensor (B, I) of the parameters' dtype and device."""

@@ -14,12 +14,13 @@ from deepgraph.errors import ShapeError
 from deepgraph.graph import CachedLayeredGraph
 from deepgraph.graph.arrays import Array
 from deepgraph.graph.node_table import NodeTable
-from deepgraph.kernels.activations import activation
+from deepgraph.kernels.activations import PRELU_SLOPE, activation
+from deepgraph.kernels.plan import NOMINAL_BATCH, check_batch
 from deepgraph.priors.densities import edge_budget, edge_counts
 from deepgraph.sparse.build import check_density, random_layer
 from deepgraph.sparse.engine import Engine, Part
 from deepgraph.sparse.layer import EdgeLayer
-from deepgraph.sparse.module import BiasColumn, GraphModule, Size, flat_size, float_dtype
+from deepgraph.sparse.module import BiasColumn, GraphModule, Size, SlopeColumn, flat_size, float_dtype
 from deepgraph.sparse.randomness import Seed, root_seed
 
 __all__ = ["MaskedDeepFFN"]
@@ -43,9 +44,12 @@ class MaskedDeepFFN(GraphModule):
     bias : bool
     init : {"fan_in", "xavier", "torch"}
     activation : str
-        Of the hidden layers; the output is linear.
+        Of the hidden layers; the output is linear. "prelu" gives each hidden neuron a slope that is learned, .25 at
+        the start, in `layers[k].slope`.
     storage : {"auto", "csr", "coo", "masked"}
-        "auto" chooses for each layer by its density; `print(model.plan)` says what and why.
+        "auto" chooses for each layer by its shape, its density and `batch`; `print(model.plan)` says what and why.
+    batch : int
+        Rows of a pass that "auto" chooses for; few rows are taken to be inference. Every batch computes.
     seed : int, Generator or None
         None draws from torch's global generator.
     device, dtype
@@ -76,6 +80,7 @@ class MaskedDeepFFN(GraphModule):
         init: str = "fan_in",
         activation: str = "relu",
         storage: str = "auto",
+        batch: int = NOMINAL_BATCH,
         seed: Seed = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -91,6 +96,7 @@ class MaskedDeepFFN(GraphModule):
             random_layer(
                 (n_in, n_out), count, activation if k < last else "identity", f"layer {k}", seed=root, path=k,
                 bias=bias, init=init, storage=self._check_storage(storage), dtype=dtype, device=device,
+                batch=check_batch(batch), slope=np.full(n_out, PRELU_SLOPE) if k < last and self._has_slope else None,
             )
             for k, ((n_in, n_out), count) in enumerate(zip(pairwise(self.sizes), counts, strict=True))
         )  # fmt: skip
@@ -99,9 +105,14 @@ class MaskedDeepFFN(GraphModule):
             "size_input": self.sizes[0], "size_output": self.sizes[-1], "hidden_layers": hidden,
             "use_layer_norm": bool(use_layer_norm), "bias": bool(bias), "activation": activation, "init": init,
             "density": density if isinstance(density, (int, float)) else [float(d) for d in density],
-            "distribution": distribution, "storage": storage, "dtype": str(dtype).removeprefix("torch."),
+            "distribution": distribution, "storage": storage, "batch": batch,
+            "dtype": str(dtype).removeprefix("torch."),
         }  # fmt: skip
         self._compile()
+
+    @property
+    def _has_slope(self) -> bool:
+        return bool(activation(self.activation).has_slope)
 
     def _counts(self, density: float | Sequence[float], distribution: str) -> list[int]:
         pairs = list(pairwise(self.sizes))
@@ -160,12 +171,14 @@ class MaskedDeepFFN(GraphModule):
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, size_output) for x (B, *size_input)."""
         x = self._input(x, self.sizes[0], "x")
-        act = activation(self.activation).forward
-        for k, engine in enumerate(self._engines.values()):
+        engines, layers = self._engines.values(), self._edge_layers if self._config["use_layer_norm"] else []
+        for k, engine in enumerate(engines):
             engine.check(x)
             x = engine(x)
-            if k < len(self.norms):
-                x = act(self.norms[k](x))
+            # Looked at last: lists of modules cost more to look at than a small layer to compute.
+            if k + 1 < len(layers):
+                slope = (layers[k].slope,) if self._has_slope else ()
+                x = activation(self.activation).forward(self.norms[k](x), *slope)
         return x
 
     # -- the graph --------------------------------------------------------------------------------------------------
@@ -181,6 +194,7 @@ class MaskedDeepFFN(GraphModule):
         layers = self._edge_layers
         targets = [(layer, np.arange(starts[k + 1], starts[k + 2])) for k, layer in enumerate(layers)]
         table.columns.bound["bias"] = BiasColumn(n, targets)
+        SlopeColumn.bind(table, [pair for pair in targets if pair[0].slope is not None])
         parts = [(layer, int(starts[k]), int(starts[k + 1])) for k, layer in enumerate(layers)]
         return table, parts, {"inputs": list(range(self.sizes[0])), "outputs": list(range(int(starts[-2]), n))}
 

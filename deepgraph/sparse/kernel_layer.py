@@ -74,12 +74,15 @@ class KernelLayer(EdgeLayer):
         drawn = torch.from_numpy(hashed_normal(self.seed, keys, math.prod(self.kernel_shape)))
         return drawn.to(like).view(-1, *self.kernel_shape)
 
-    def kernels(self) -> Tensor:
-        """Return weight * kernel / |kernel| of each edge, (E, *shape): |weight| is the norm of what an edge does."""
+    def kernels(self, weight: Tensor | None = None, kernel: Tensor | None = None) -> Tensor:
+        """Return weight * kernel / |kernel| of each edge, (E, *shape): |weight| is the norm of what an edge does.
+
+        By default of the layer's own parameters.
+        """
         count = self.edge_set.num_edges
-        kernel = self.kernel[:count]
+        kernel = (self.kernel if kernel is None else kernel)[:count]
         size = torch.linalg.vector_norm(kernel.flatten(1), dim=1).clamp_min(torch.finfo(kernel.dtype).tiny)
-        scale: Tensor = self.weight[:count] / size
+        scale: Tensor = (self.weight if weight is None else weight)[:count] / size
         return kernel * scale.view(-1, *[1] * len(self.kernel_shape))
 
     # -- following edits --------------------------------------------------------------------------------------------

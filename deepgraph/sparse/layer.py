@@ -32,11 +32,13 @@ class EdgeLayer(EdgeMasks, nn.Module):
         For storage `masked`.
     coo : bool
         Whether edge values are computed by storage `coo` in place of `csr`.
+    slope : (S,) Tensor or None
+        Of the targets whose activation is prelu, in ascending position; None where there are none.
 
     Notes
     -----
     `state_dict` holds `src`, `dst` (E,) and `weight` (E,) in canonical order whatever the storage, and loading one
-    adopts the edges it finds, as one edit.
+    adopts the edges it finds, as one edit. `bias` and `slope` are there where the layer has them.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class EdgeLayer(EdgeMasks, nn.Module):
         bias: Tensor | None,
         addresses: Addresses | None = None,
         coo: bool = False,
+        slope: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.coo = coo
@@ -54,6 +57,7 @@ class EdgeLayer(EdgeMasks, nn.Module):
         dense = weight.clone() if addresses is None else weight.new_zeros(addresses.shape)
         self.weight = nn.Parameter(dense)
         self.bias = None if bias is None else nn.Parameter(bias)
+        self.slope = None if slope is None else nn.Parameter(slope)
         self.edges = EdgeValues(edge_set, self.weight, addresses)
         self._bind()
         if addresses is not None:
@@ -92,8 +96,12 @@ class EdgeLayer(EdgeMasks, nn.Module):
         destination[prefix + "dst"] = torch.from_numpy(np.array(dst))
         flat = self.weight.view(-1) if keep_vars else self.weight.detach().view(-1)
         destination[prefix + "weight"] = flat[self.edges.index()]
-        if self.bias is not None:
-            destination[prefix + "bias"] = self.bias if keep_vars else self.bias.detach()
+        for name, parameter in self._of_targets().items():
+            destination[prefix + name] = parameter if keep_vars else parameter.detach()
+
+    def _of_targets(self) -> dict[str, nn.Parameter]:
+        """Return the parameters that belong to targets and not to edges, by name."""
+        return {name: p for name, p in (("bias", self.bias), ("slope", self.slope)) if p is not None}
 
     def _load_from_state_dict(
         self,
@@ -105,7 +113,7 @@ class EdgeLayer(EdgeMasks, nn.Module):
         unexpected_keys: list[str],
         error_msgs: list[str],
     ) -> None:
-        names = ["src", "dst", "weight"] + (["bias"] if self.bias is not None else [])
+        names = ["src", "dst", "weight", *self._of_targets()]
         absent = [prefix + name for name in names if prefix + name not in state_dict]
         if strict:
             missing_keys.extend(absent)
@@ -113,20 +121,22 @@ class EdgeLayer(EdgeMasks, nn.Module):
             unexpected_keys.extend(k for k in state_dict if k.startswith(prefix) and k not in known)
         if not absent:
             try:
-                self._adopt(*(state_dict[prefix + name] for name in names))
+                self._adopt(**{name: state_dict[prefix + name] for name in names})
             except (ValueError, TypeError, RuntimeError) as error:
                 error_msgs.append(f"{prefix.rstrip('.')}: {error}")
 
-    def _adopt(self, src: Tensor, dst: Tensor, weight: Tensor, bias: Tensor | None = None) -> None:
-        """Take over pairs, weights and biases of a state dict, all or nothing."""
+    def _adopt(self, src: Tensor, dst: Tensor, weight: Tensor, **of_targets: Tensor) -> None:
+        """Take over pairs, weights, biases and slopes of a state dict, all or nothing."""
         edges = self.edge_set
         u, v = src.cpu().numpy(), dst.cpu().numpy()
         if weight.shape != src.shape or src.shape != dst.shape:
             raise StructureError(
                 f"expected src, dst and weight of one length, got {src.shape}, {dst.shape}, {weight.shape}"
             )
-        if self.bias is not None and bias is not None and bias.shape != self.bias.shape:
-            raise StructureError(f"expected {self.bias.numel()} biases, got shape {tuple(bias.shape)}")
+        for name, parameter in self._of_targets().items():
+            if name in of_targets and of_targets[name].shape != parameter.shape:
+                kind = "biases" if name == "bias" else "slopes"
+                raise StructureError(f"expected {parameter.numel()} {kind}, got shape {tuple(of_targets[name].shape)}")
         wanted = EdgeSet.from_pairs(
             u, v, edges.num_sources, edges.num_targets, {"weight": weight.detach().cpu().double().numpy()},
             name=edges.name, stage=edges.stage, closed=edges.closed,
@@ -145,9 +155,10 @@ class EdgeLayer(EdgeMasks, nn.Module):
             # After to_empty anything may lie off the mask.
             self.weight.data.zero_()
         self.edges.set_values(weight.detach()[torch.from_numpy(order).to(weight.device)])
-        if self.bias is not None and bias is not None:
-            with torch.no_grad():
-                self.bias.copy_(bias)
+        with torch.no_grad():
+            for name, parameter in self._of_targets().items():
+                if name in of_targets:
+                    parameter.copy_(of_targets[name])
 
     def extra_repr(self) -> str:
         """Return sizes, edges and storage."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from deepgraph.graph.node_table import NodeTable
+from deepgraph.kernels.plan import NOMINAL_BATCH, check_batch
 from deepgraph.priors.densities import edge_budget
 from deepgraph.sparse.build import check_density, random_layer
 from deepgraph.sparse.engine import Engine, Part
@@ -42,6 +43,8 @@ class SparseLinear(GraphModule):
     bias : bool
     init : {"fan_in", "xavier", "torch"}
     storage : {"auto", "csr", "coo", "masked"}
+    batch : int
+        Rows of a pass that "auto" chooses for.
     seed : int, Generator or None
     device, dtype
         As in torch.
@@ -67,6 +70,7 @@ class SparseLinear(GraphModule):
         *,
         init: str = "fan_in",
         storage: str = "auto",
+        batch: int = NOMINAL_BATCH,
         seed: Seed = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -80,17 +84,21 @@ class SparseLinear(GraphModule):
         dtype = float_dtype(dtype)
         self.layer = random_layer(
             (self.in_features, self.out_features), count, "identity", "linear", seed=root_seed(seed), path=0, bias=bias,
-            init=init, storage=self._check_storage(storage), dtype=dtype, device=device,
+            init=init, storage=self._check_storage(storage), dtype=dtype, device=device, batch=check_batch(batch),
         )  # fmt: skip
         self._config = {
             "in_features": self.in_features, "out_features": self.out_features, "density": float(density), "bias": bias,
-            "init": init, "storage": self.layer.storage, "dtype": str(dtype).removeprefix("torch."),
+            "init": init, "storage": storage, "batch": batch, "dtype": str(dtype).removeprefix("torch."),
         }  # fmt: skip
         self._compile()
 
     def _make_engines(self) -> dict[str, Engine]:
         nodes = bipartite_nodes(self.in_features, self.out_features, 0)
-        return {"linear": Engine([(self.layer, 0, self.in_features)], nodes, self.layer.storage)}
+        return {
+            "linear": Engine(
+                [(self.layer, 0, self.in_features)], nodes, self.layer.storage, self._config["storage"] == "auto"
+            )
+        }
 
     def _graph_parts(self) -> tuple[NodeTable, list[Part], dict[str, Any]]:
         n = self.in_features + self.out_features
@@ -106,4 +114,6 @@ class SparseLinear(GraphModule):
         flat = x.reshape(-1, x.shape[-1]) if x.dim() != 2 else x
         engine = self._engines["linear"]
         engine.check(flat)
-        return engine(flat).reshape(*x.shape[:-1], self.out_features)
+        y = engine(flat)
+        # A view, even one of the same shape, would be one more node of autograd's graph.
+        return y if x.dim() == 2 else y.reshape(*x.shape[:-1], self.out_features)

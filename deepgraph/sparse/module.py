@@ -17,7 +17,8 @@ from deepgraph.graph import CachedLayeredGraph, EdgeSet
 from deepgraph.graph.arrays import Array
 from deepgraph.graph.edge_store import BoundEdges
 from deepgraph.graph.node_table import NodeTable
-from deepgraph.kernels.plan import Plan
+from deepgraph.kernels.activations import PRELU_SLOPE
+from deepgraph.kernels.plan import NOMINAL_BATCH, Plan, check_batch
 from deepgraph.sparse.engine import Engine, Part
 from deepgraph.sparse.kept_plan import calibration_in_use, kept_plan
 from deepgraph.sparse.layer import EdgeLayer
@@ -58,37 +59,54 @@ def float_dtype(dtype: torch.dtype | None) -> torch.dtype:
 class BiasColumn:
     """The node column `bias` of a live graph: biases of the layers at their targets, 0 at inputs."""
 
+    name, rest, refused = "bias", 0.0, "biases of neurons that have one, got one for an input"
+
     def __init__(self, count: int, parts: list[tuple[EdgeLayer, Array]]) -> None:
         self.count, self.parts = count, parts
 
+    def _held(self) -> list[tuple[Tensor, Array]]:
+        found = [(getattr(layer, self.name), targets) for layer, targets in self.parts]
+        return [(parameter, targets) for parameter, targets in found if parameter is not None]
+
     def read(self) -> Array:
-        """Return the biases (N,)."""
-        result = np.zeros(self.count)
-        for layer, targets in self.parts:
-            if layer.bias is not None:
-                result[targets] = layer.bias.detach().cpu().double().numpy()
+        """Return the numbers (N,)."""
+        result = np.full(self.count, self.rest)
+        for parameter, targets in self._held():
+            result[targets] = parameter.detach().cpu().double().numpy()
         return result
 
     def write(self, rows: Array | slice, values: Array) -> None:
-        """Store biases; ArgumentError for a node without one."""
+        """Store numbers; ArgumentError for a node without one."""
         wanted = self.read()
         wanted[rows] = values
         if not np.isfinite(wanted).all():
-            raise ArgumentError("bias: expected finite numbers, got NaN or infinity; nothing was changed")
+            raise ArgumentError(f"{self.name}: expected finite numbers, got NaN or infinity; nothing was changed")
         covered = np.zeros(self.count, bool)
-        for layer, targets in self.parts:
-            if layer.bias is not None:
-                covered[targets] = True
-        if (wanted[~covered] != 0).any():
-            raise ArgumentError(
-                "bias: expected biases of neurons that have one, got one for an input; nothing was changed"
-            )
-        for layer, targets in self.parts:
-            if layer.bias is not None:
-                layer.bias.data.copy_(torch.from_numpy(wanted[targets]))
+        for _, targets in self._held():
+            covered[targets] = True
+        if (wanted[~covered] != self.rest).any():
+            raise ArgumentError(f"{self.name}: expected {self.refused}; nothing was changed")
+        for parameter, targets in self._held():
+            parameter.data.copy_(torch.from_numpy(wanted[targets]))
 
     def follow(self, edit: Any, moves: Any, grown: Array) -> None:
-        """Nothing to do: biases belong to nodes, which no edit moves."""
+        """Nothing to do: the numbers belong to nodes, which no edit moves."""
+
+
+class SlopeColumn(BiasColumn):
+    """The node column `slope` of a live graph: of nodes whose activation is prelu; elsewhere where one would start."""
+
+    name, rest = "slope", PRELU_SLOPE
+    refused = "slopes of neurons whose activation is 'prelu', got one for another node"
+
+    @classmethod
+    def bind(cls, table: NodeTable, parts: list[tuple[EdgeLayer, Array]]) -> None:
+        """Give a table the column where a layer has slopes; the targets of `parts` are those with one."""
+        if any(layer.slope is not None for layer, _ in parts):
+            columns = table.sync()
+            columns.arrays.pop("slope", None)
+            columns.present.pop("slope", None)
+            columns.bound["slope"] = cls(table.count, parts)
 
 
 class GraphModule(MaskableModule, abc.ABC):
@@ -118,6 +136,7 @@ class GraphModule(MaskableModule, abc.ABC):
         self._engines = self._make_engines()
         for engine in self._engines.values():
             engine.calibration = self._calibration
+            engine.batch = self._config.get("batch", NOMINAL_BATCH)
         for ordinary, run in groupby(self._engines.values(), lambda engine: isinstance(engine, Engine)):
             chain = tuple(run)
             for engine in chain if ordinary else ():
@@ -175,6 +194,26 @@ class GraphModule(MaskableModule, abc.ABC):
     def plan(self) -> Plan:
         """How the module computes and why: storage, kernel, tiles, estimated operations and bytes. Print it."""
         return Plan.join({name: engine.plan for name, engine in self._engines.items()})
+
+    def plan_for(self, batch: int) -> Plan:
+        """Return the plan at another number of rows a pass: its tiles, operations and bytes.
+
+        Storages stay those that the module has; a note says where "auto" would take another at that batch.
+
+        Raises
+        ------
+        ArgumentError
+            If batch is no integer from 1.
+
+        Examples
+        --------
+        >>> import deepgraph as dg
+        >>> model = dg.SparseLinear(1000, 1000, 0.4, storage="auto", seed=0)
+        >>> model.plan.parts[0].batch, model.plan_for(4).parts[0].batch
+        (128, 4)
+        """
+        check_batch(batch)
+        return Plan.join({name: engine.plan_for(batch) for name, engine in self._engines.items()})
 
     def compact(self) -> None:
         """Give back the room that edits left in the parameters; captured optimizers' state follows."""

@@ -12,8 +12,9 @@ from deepgraph.errors import EditRefusedError
 from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.history import EdgeEdit
 from deepgraph.kernels.activations import activation
+from deepgraph.kernels.facts import describe
 from deepgraph.kernels.operator import Program
-from deepgraph.kernels.plan import Plan
+from deepgraph.kernels.plan import NOMINAL_BATCH, Plan, make_plan
 from deepgraph.kernels.topology import Topology
 from deepgraph.sparse.layer import EdgeLayer
 from deepgraph.sparse.structure import Structure
@@ -46,8 +47,9 @@ class NormedEngine:
         bounds = np.flatnonzero(np.diff(facts.stage[self.order])) + 1
         self.bounds = [0, *bounds.tolist(), facts.num_nodes]
         self.bias_row = np.cumsum(~facts.is_input) - 1
+        self.slope_row = np.cumsum(facts.has_slope) - 1
         self._steps: list[tuple[Program, Tensor, Tensor, Tensor]] | None = None
-        self._armed, self.calibration = False, ""
+        self._armed, self.calibration, self.batch = False, "", NOMINAL_BATCH
         layer.edges.owner = self
         layer.edge_set.listen(self)
 
@@ -99,17 +101,37 @@ class NormedEngine:
             z = program(state[:, :begin].contiguous(), [weight[rows.to(x.device)]], biases)
             stage = int(facts.stage[self.order[int(ranks[0])]])
             z = self.norms[str(stage)](z)
-            a = torch.stack([activation(int(c)).forward(z[:, i]) for i, c in enumerate(codes[ranks])], 1) if (
-                len(np.unique(codes[ranks])) > 1
-            ) else activation(int(codes[int(ranks[0])])).forward(z)  # fmt: skip
+            a = self._activated(z, codes[ranks.numpy()], self.order[ranks.numpy()])
             state = state.index_copy(1, ranks.to(x.device), a)
         return state[:, torch.from_numpy(self.rank[facts.outputs]).to(x.device)]
+
+    def _activated(self, z: Tensor, codes: Any, positions: Any) -> Tensor:
+        """Return the activations of the sums (B, n) of nodes with these codes and positions (n,)."""
+        groups = [np.flatnonzero(codes == code) for code in np.unique(codes)]
+        parts = []
+        for which in groups:
+            entry, slope = activation(int(codes[which[0]])), self.layer.slope
+            own = () if slope is None or not entry.has_slope else (slope[self.slope_row[positions[which]]],)
+            parts.append(entry.forward(z if len(groups) == 1 else z[:, which], *own))
+        return parts[0] if len(groups) == 1 else torch.cat(parts, 1)[:, np.argsort(np.concatenate(groups))]
+
+    @property
+    def reduced_targets(self) -> Any:
+        """Which nodes (N,) take a maximum or a product, None where none does."""
+        return self.facts.reduce != 0 if self.facts.reduce.any() else None
 
     @property
     def plan(self) -> Plan:
         """The plans of the stages."""
-        steps = self._compile()
-        return Plan.join({f"stage {k}": program.plan for k, (program, *_) in enumerate(steps)})
+        return self.plan_for(self.batch)
+
+    def plan_for(self, batch: int) -> Plan:
+        """Return the plans of the stages at another batch."""
+        weight = self.layer.weight
+        dtype, device = str(weight.dtype).removeprefix("torch."), str(weight.device)
+        facts = [describe(program.topology) for program, *_ in self._compile()]
+        plans = [make_plan(fact, "csr", dtype, device, batch=batch) for fact in facts]
+        return Plan.join({f"stage {k}": plan for k, plan in enumerate(plans)})
 
     def edit_check(self, edge_set: EdgeSet, edit: EdgeEdit) -> None:
         """Nothing to refuse here: the layer's values ask whether a backward is pending."""

@@ -13,7 +13,7 @@ from deepgraph.errors import DtypeError, StructureError, UnsupportedOperationErr
 from deepgraph.graph import CachedLayeredGraph
 from deepgraph.graph.arrays import Array
 from deepgraph.graph.node_table import NodeTable
-from deepgraph.kernels.activations import activation
+from deepgraph.kernels.activations import PRELU_SLOPE, activation
 from deepgraph.kernels.reductions import REDUCTIONS
 from deepgraph.sparse.layer import EdgeLayer
 
@@ -29,6 +29,8 @@ class Structure:
     src, dst : (E,) int32
     weight : (E,) float or None
     bias : (N,) float
+    slope : (N,) float
+        Of nodes whose activation is prelu: the node column `slope`, .25 where it says nothing.
     stage : (N,) int32
     inputs, outputs : (I,), (O,) int64
         Positions, in the order of the columns.
@@ -44,6 +46,7 @@ class Structure:
     dst: Array
     weight: Array | None
     bias: Array
+    slope: Array
     stage: Array
     inputs: Array
     outputs: Array
@@ -63,6 +66,12 @@ class Structure:
         mask = np.zeros(self.num_nodes, bool)
         mask[self.inputs] = True
         return mask
+
+    @property
+    def has_slope(self) -> Array:
+        """Which nodes have a slope of their own (N,) bool."""
+        codes = [code for code in np.unique(self.activation).tolist() if activation(code).has_slope]
+        return np.isin(self.activation, codes) & ~self.is_input
 
     @property
     def output_shape(self) -> tuple[int, ...] | None:
@@ -124,9 +133,9 @@ class Structure:
         table.columns.put("stage", stage)
         table.columns.put("role", role)
         return cls(
-            src=src, dst=dst, weight=_weights(g), bias=_biases(g), stage=stage, inputs=np.array(inputs),
-            outputs=np.array(outputs), activation=_codes(g, default_activation, outputs if linear_outputs else None),
-            reduce=_reductions(g, inputs), table=table, attributes=dict(g.graph),
+            src=src, dst=dst, weight=_weights(g), bias=_biases(g), slope=_slopes(g), stage=stage,
+            inputs=np.array(inputs), outputs=np.array(outputs), reduce=_reductions(g, inputs), table=table,
+            activation=_codes(g, default_activation, outputs if linear_outputs else None), attributes=dict(g.graph),
         )  # fmt: skip
 
 
@@ -205,6 +214,15 @@ def _biases(g: CachedLayeredGraph) -> Array:
     return bias
 
 
+def _slopes(g: CachedLayeredGraph) -> Array:
+    if not g.has_node_column("slope"):
+        return np.full(len(g), PRELU_SLOPE)
+    slope = np.asarray(g.node_column("slope", PRELU_SLOPE), np.float64)
+    if not np.isfinite(slope).all():
+        raise StructureError("expected finite slopes, got NaN or infinity in the node column 'slope'")
+    return slope
+
+
 def _codes(g: CachedLayeredGraph, default: str, linear: Array | None) -> Array:
     codes = np.full(len(g), activation(default).code, np.uint8)
     if linear is not None:
@@ -264,6 +282,9 @@ def assemble(
     names = np.array([activation(int(code)).name for code in facts.activation])
     outer = np.repeat("identity", n_in), np.repeat("identity", n_out)
     whole.set_node_column("activation", np.concatenate([outer[0], names, outer[1]]))
+    if graph.has_node_column("slope"):
+        slopes = [np.full(n_in, PRELU_SLOPE), graph.node_column("slope", PRELU_SLOPE), np.full(n_out, PRELU_SLOPE)]
+        whole.set_node_column("slope", np.concatenate(slopes))
     if facts.reduce.any():
         reduce = np.concatenate([np.zeros(n_in, int), facts.reduce, np.zeros(n_out, int)])
         whole.set_node_column("reduce", np.array(REDUCTIONS)[reduce])

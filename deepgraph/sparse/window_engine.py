@@ -15,7 +15,7 @@ from deepgraph.kernels.convolution_operator import convolution_operator
 from deepgraph.kernels.convolution_plan import make_convolution_kernel, make_convolution_plan
 from deepgraph.kernels.operator import register
 from deepgraph.kernels.passes import Passes
-from deepgraph.kernels.plan import Plan
+from deepgraph.kernels.plan import NOMINAL_BATCH, Plan
 from deepgraph.kernels.windows import ConvolutionShape
 from deepgraph.sparse.layer import EdgeLayer
 from deepgraph.sparse.values import EdgeValues
@@ -40,7 +40,7 @@ class WindowEngine(Passes):
     def __init__(self, layer: EdgeLayer, shape: ConvolutionShape, automatic: bool) -> None:
         super().__init__()
         self.layer, self.shape, self.automatic = layer, shape, automatic
-        self.armed, self.calibration = False, ""
+        self.armed, self.calibration, self.batch = False, "", NOMINAL_BATCH
         self._captured: Tensor | None = None
         self._kernel: ConvolutionKernel | None = None
         self._placed: tuple[torch.device, torch.dtype] | None = None
@@ -55,11 +55,16 @@ class WindowEngine(Passes):
     @property
     def plan(self) -> Plan:
         """How the convolution is computed and why."""
+        return self.plan_for(self.batch)
+
+    def plan_for(self, batch: int) -> Plan:
+        """Return the plan with operations counted for so many places of the result."""
         weight, edges = self.layer.weight, self.layer.edge_set
         return make_convolution_plan(
             edges.name, self.shape, edges.num_edges, self.layer.storage, automatic=self.automatic,
             calibration=self.calibration,
             dtype=str(weight.dtype).removeprefix("torch."), device=str(weight.device),
+            batch=batch,
         )  # fmt: skip
 
     @property

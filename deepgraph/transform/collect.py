@@ -14,6 +14,7 @@ from deepgraph.transform.traced import (
     KIND_POOL,
     KIND_UNIT,
     NO_ORIGIN,
+    NO_SLOPE,
     Array,
     Shares,
     TracedGraph,
@@ -76,6 +77,7 @@ class Collector:
         self._elements: list[Array] = []
         self._activations: list[Array] = []
         self._biases: list[Array] = []
+        self._slopes: list[tuple[Array, Array]] = []
         self._groups: list[Array] = []
         self._shares: list[Shares] = []
         self._num_groups = 0
@@ -97,6 +99,7 @@ class Collector:
         operation: str = "",
         shape: Sequence[int] = (),
         element: Array | None = None,
+        slope: tuple[Array, Array] | None = None,
     ) -> int:
         """Return the id of the first of `count` new nodes, which get consecutive ids.
 
@@ -124,6 +127,8 @@ class Collector:
             Shape of its result for one sample.
         element : np.ndarray, shape (count,), int, optional
             Which elements of the flattened result they are; at order 1 which channels. Default: 0, 1, ...
+        slope : pair of np.ndarray, shape (count,), optional
+            Slopes of nodes whose activation is prelu, and the parameter entries that they are, -1 for none.
         """
         start = self.num_nodes
         self.num_nodes += count
@@ -137,6 +142,8 @@ class Collector:
             self._activations.append(np.broadcast_to(np.asarray(number, dtype=np.int32), count))
             self._biases.append(np.zeros(count) if bias is None else bias.astype(np.float64).reshape(count))
             self._groups.append(np.full(count, self.add_groups(1)) if group is None else group)
+            bent = (NO_SLOPE, NO_ORIGIN) if slope is None else (part.reshape(count) for part in slope)
+            self._slopes.append(tuple(np.broadcast_to(part, count) for part in bent))  # type: ignore[arg-type]
             if entries is not None:
                 self._add_shares(start, entries.reshape(count))
         return start
@@ -199,6 +206,7 @@ class Collector:
             self._activations.clear()
             self._biases.clear()
             self._groups.clear()
+            self._slopes.clear()
             self._elements.clear()
             self._shares.clear()
         if self.counting_only:
@@ -255,6 +263,8 @@ class Collector:
         none = (np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, self._dtype), np.zeros(0, np.int64))
         src, dst, weight, origin = (np.concatenate(parts) for parts in zip(none, *self._edges, strict=True))
         self._edges.clear()
+        slopes = [(np.zeros(0), np.zeros(0, np.int64)), *self._slopes]
+        slope, slope_entry = (np.concatenate(parts) for parts in zip(*slopes, strict=True))
         table = np.array(self._node_chunks, dtype=np.int64).reshape(-1, 6)
         kind, reduce, module, approximate, result = (np.repeat(column, table[:, 0]) for column in table[:, 1:].T)
         return TracedGraph(
@@ -280,4 +290,6 @@ class Collector:
             results=tuple(self._results),
             applied=module.astype(np.int32),
             shares=self._all_shares(),
+            slope=slope,
+            slope_entry=slope_entry,
         )

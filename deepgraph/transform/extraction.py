@@ -10,7 +10,7 @@ import numpy as np
 
 from deepgraph.errors import ArgumentError, TooLargeError
 from deepgraph.graph import CachedLayeredGraph
-from deepgraph.sparse.cell_graph import cells_as_nodes
+from deepgraph.sparse.cell_operator import cells_as_nodes
 from deepgraph.transform.calls import module_graph
 from deepgraph.transform.coordinates import grids_of
 from deepgraph.transform.fusion import fuse as fuse_graph

@@ -61,6 +61,7 @@ def build_graph(traced: TracedGraph, provenance: Provenance) -> CachedLayeredGra
     _set_columns(graph, traced, edges.weight.dtype)
     modules = np.array(traced.modules)[traced.applied]
     record_nodes(graph, traced.bias, traced.shares, modules, provenance.values().numpy())
+    _set_slopes(graph, traced.slope, traced.slope_entry, edges.weight.dtype)
     return graph
 
 
@@ -68,6 +69,13 @@ def _set_columns(graph: CachedLayeredGraph, traced: TracedGraph, dtype: Any) -> 
     graph.set_node_column("bias", traced.bias.astype(dtype))
     graph.set_node_column("element", traced.element)
     _set_common_columns(graph, traced)
+
+
+def _set_slopes(graph: CachedLayeredGraph, slope: Array, entry: Array, dtype: Any) -> None:
+    """Set the node column `slope` where nodes have one, and record the parameter entries behind it for write-back."""
+    if (graph.node_column("activation") == "prelu").any():
+        graph.set_node_column("slope", slope.astype(dtype))
+        graph.graph["written_slopes"] = {"slope": slope.astype(dtype), "entry": entry}
 
 
 def build_channel_graph(traced: TracedGraph) -> CachedLayeredGraph:
@@ -144,6 +152,7 @@ def program_graph(call: ProgramCall, provenance: Provenance) -> CachedLayeredGra
     at = np.flatnonzero(call.bias_origin >= 0)
     shares = Shares(at, call.bias_origin[at], np.ones(len(at)))
     record_nodes(graph, call.bias, shares, graph.node_column("module"), provenance.values().numpy())
+    _set_slopes(graph, call.slope, call.slope_origin, call.weight.dtype)
     return graph
 
 

@@ -16,7 +16,7 @@ from deepgraph.transform.operands import Block, Term, flat, owners, sample_shape
 from deepgraph.transform.provenance import CONSTANT, OTHER_SAMPLE
 from deepgraph.transform.rules import Call
 from deepgraph.transform.support import FIXED
-from deepgraph.transform.traced import Array
+from deepgraph.transform.traced import NO_ORIGIN, Array
 
 __all__ = ["depend_on", "fully_connected", "product", "spread", "unit"]
 
@@ -34,6 +34,7 @@ def unit(
     activation: str = "identity",
     reduce: str = "sum",
     kind: Literal["unit", "pool"] = "unit",
+    slope: Tensor | None = None,
 ) -> Tensor:
     """Return the ids of activation(bias + sum of terms), elementwise, shape `shape`, int64.
 
@@ -53,6 +54,8 @@ def unit(
         Of the new nodes.
     kind : {"unit", "pool"}
         Whether a fusion pass may merge the nodes away.
+    slope : torch.Tensor, broadcastable to `shape`, optional
+        Of a prelu, at order 0.
     """
     shape = tuple(shape)
     if call.tracer.settings.order == 1:
@@ -89,6 +92,7 @@ def unit(
         operation=call.name,
         shape=sample_shape(call, shape),
         element=where.numpy(),
+        slope=None if slope is None else _slopes(call, slope, shape, where),
     )
     result[where] = torch.arange(start, start + len(where))
     for source, linked, factor in pieces:
@@ -163,6 +167,13 @@ def _entries(call: Call, bias: Tensor | float | None, layout: Callable[[Tensor],
         return None
     found: Array = layout(origins).numpy()
     return found
+
+
+def _slopes(call: Call, slope: Tensor, shape: tuple[int, ...], where: Tensor) -> tuple[Array, Array]:
+    """Return the slopes of some elements of a result, and the parameter entries that they are."""
+    call.tracer.provenance.use(slope)
+    entries = _entries(call, slope, lambda found: found.expand(shape).reshape(-1)[where])
+    return flat(slope, shape, where).numpy(), np.full(len(where), NO_ORIGIN) if entries is None else entries
 
 
 def _with_constants(call: Call, block: Block, own: Tensor) -> Block:

@@ -53,12 +53,13 @@ class CellCall:
 
 
 @rule("deepgraph::cells")
-def cells(call: Call) -> Tensor:
-    """x (B, I, W, *size), weights, kernels, handle: nodes of the graph, each all elements of its channels."""
+def cells(call: Call) -> tuple[Tensor, None]:
+    """x (B, I, W, *size), parameters, handle: nodes of the graph, each all elements of its channels."""
     engine: Any = program(call["handle"])
     ids = call.ids(call["x"])
     own, codes = owners(call, ids.flatten(1))
-    result = codes.view(-1, *[1] * (call.result.ndim - 1)).expand(call.result.shape).clone()
+    shown = call.result[0]
+    result = codes.view(-1, *[1] * (shown.ndim - 1)).expand(shown.shape).clone()
     call.tracer.note_support(DECLARED)
     for row in own.nonzero().squeeze(1).tolist():
         nodes, made, channels = _number(call, engine, ids[row])
@@ -67,7 +68,7 @@ def cells(call: Call) -> Tensor:
         result[row] = torch.from_numpy(outputs).view(shape).expand(result.shape[1:])
         tracer = call.tracer
         tracer.cells.append(CellCall(engine, channels, outputs, tracer.collector.num_nodes, made, tracer.module))
-    return result
+    return result, None
 
 
 def _number(call: Call, engine: Any, ids: Tensor) -> tuple[Array, int, Array]:

@@ -10,7 +10,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from deepgraph.kernels.activations import activation
+from deepgraph.kernels.activations import PRELU_SLOPE, activation
 from deepgraph.kernels.masked import MaskedStages
 from deepgraph.kernels.operator import program
 from deepgraph.transform.neurons import unit
@@ -41,6 +41,10 @@ class ProgramCall:
         Biases by position, 0 for inputs.
     bias_origin : np.ndarray, shape (N,), int64
         Parameter entries behind them.
+    slope : np.ndarray, shape (N,), float64
+        Slopes by position, of nodes that have one.
+    slope_origin : np.ndarray, shape (N,), int64
+        Parameter entries behind them.
     module : str
         Path of the module that ran it.
     num_nodes : int
@@ -55,6 +59,8 @@ class ProgramCall:
     origin: Array
     bias: Array
     bias_origin: Array
+    slope: Array
+    slope_origin: Array
     module: str
     num_nodes: int
 
@@ -65,14 +71,17 @@ def graph(call: Call) -> tuple[Tensor, None]:
     x, live = call["x"], program(call["handle"])
     topology = live.topology
     weight, origin = _edge_values(call, live, call["weights"])
-    bias = np.zeros(topology.num_nodes)
-    bias[~topology.is_input] = call["bias"].detach().double().cpu().numpy()
-    entries = np.full(topology.num_nodes, NO_ORIGIN, dtype=np.int64)
-    entries[~topology.is_input] = call.tracer.provenance.origins(call["bias"]).numpy()
+    bias, slope = np.zeros(topology.num_nodes), np.full(topology.num_nodes, PRELU_SLOPE)
+    entries, slope_entries = np.full((2, topology.num_nodes), NO_ORIGIN, dtype=np.int64)
+    bent, known = topology.slope_index[topology.rank], call["bias"].detach().double().cpu().numpy()
+    bias[~topology.is_input], slope[bent >= 0] = known[: topology.num_computed], known[bent[bent >= 0]]
+    named = call.tracer.provenance.origins(call["bias"]).numpy()
+    entries[~topology.is_input], slope_entries[bent >= 0] = named[: topology.num_computed], named[bent[bent >= 0]]
     own, codes = owners(call, call.ids(x))
     fed = _fed(call, topology, x)
     mine, same = _different_rows(call, fed.numpy(), own.numpy())
-    ids = _number(call, topology, fed.numpy(), mine, codes.numpy(), _shifts(topology, x, fed, weight, bias), entries)
+    shifts = _shifts(topology, x, fed, weight, bias)
+    ids = _number(call, topology, fed.numpy(), mine, codes.numpy(), (shifts, entries), (slope, slope_entries))
     _connect(call, topology, ids[mine], weight, origin)
     ids = ids[same]
     call.tracer.note_support(DECLARED)
@@ -82,7 +91,8 @@ def graph(call: Call) -> tuple[Tensor, None]:
     tracer = call.tracer
     columns = call.ids(x), result, torch.from_numpy(ids)
     count = tracer.collector.num_nodes
-    tracer.programs.append(ProgramCall(topology, *columns, weight, origin, bias, entries, tracer.module, count))
+    values = weight, origin, bias, entries, slope, slope_entries
+    tracer.programs.append(ProgramCall(topology, *columns, *values, tracer.module, count))
     return result, None
 
 
@@ -145,8 +155,20 @@ def _shifts(topology: Any, x: Tensor, fed: Tensor, weight: Array, bias: Array) -
     return total
 
 
-def _number(call: Call, topology: Any, ids: Array, own: Array, codes: Array, bias: Array, entries: Array) -> Array:
-    """Return ids by position (B, N) with numbers for the computed nodes of the sample's rows."""
+def _number(
+    call: Call,
+    topology: Any,
+    ids: Array,
+    own: Array,
+    codes: Array,
+    biases: tuple[Array, Array],
+    slopes: tuple[Array, Array],
+) -> Array:
+    """Return ids by position (B, N) with numbers for the computed nodes of the sample's rows.
+
+    `biases` are ((B, N), their entries (N,)), `slopes` ((N,), their entries (N,)).
+    """
+    bias, entries = biases
     computed = np.flatnonzero(~topology.is_input)
     rows = np.flatnonzero(own)
     ids[:, computed] = codes[:, None]
@@ -170,6 +192,7 @@ def _number(call: Call, topology: Any, ids: Array, own: Array, codes: Array, bia
         operation=call.name,
         shape=(topology.num_nodes,),
         element=np.tile(computed, len(rows)),
+        slope=(np.tile(slopes[0][computed], len(rows)), np.tile(slopes[1][computed], len(rows))),
     )
     ids[np.ix_(rows, computed)] = start + np.arange(len(rows) * len(computed)).reshape(len(rows), len(computed))
     return ids

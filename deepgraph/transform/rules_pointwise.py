@@ -134,10 +134,12 @@ def step(call: Call) -> Tensor:
 
 @rule("aten::prelu", "aten::_prelu_kernel")
 def prelu(call: Call) -> Tensor:
-    """relu(x) - slope * relu(-x), one slope per channel."""
+    """A node with a slope; between channels relu(x) - slope * relu(-x), one slope per channel."""
     x, slope = call["self"], call["weight"]
     if slope.ndim == 1 and slope.numel() > 1:
         slope = slope.view(-1, *[1] * (x.ndim - 2))
+    if call.tracer.settings.order == 0:
+        return unit(call, [Term(x)], x.shape, activation="prelu", slope=slope)
     return bent(call, [Bend("relu"), Bend("relu", -slope.reshape(slope.shape if slope.ndim else ()), -1.0)])
 
 

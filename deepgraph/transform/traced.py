@@ -20,6 +20,7 @@ __all__ = [
     "KIND_UNIT",
     "NODE_COLUMNS",
     "NO_ORIGIN",
+    "NO_SLOPE",
     "SEVERAL_ORIGINS",
     "Shares",
     "TracedGraph",
@@ -42,6 +43,8 @@ NODE_COLUMNS = (
     "result",
     "element",
     "applied",
+    "slope",
+    "slope_entry",
 )
 
 KIND_INPUT = 0
@@ -57,6 +60,8 @@ KIND_ABSORBED = 4
 
 NO_ORIGIN = -1
 """Origin of an edge that no parameter entry stands behind."""
+NO_SLOPE = 0.25
+"""Slope of nodes without one: where a prelu starts."""
 SEVERAL_ORIGINS = -2
 """Origin of an edge that is the sum of several, which come from different parameter entries."""
 
@@ -125,6 +130,10 @@ class TracedGraph:
         Which element of that result it is, flattened; at order 1 which channel.
     applied : np.ndarray, shape (N,), int32
         Index into `modules`: which one ran the activation.
+    slope : np.ndarray, shape (N,), float64
+        Of nodes whose activation is prelu.
+    slope_entry : np.ndarray, shape (N,), int64
+        The parameter entry that a slope is, counted over all parameters; -1 for none.
     inputs, outputs : np.ndarray, shape (I,) and (O,), int64
         Node ids in column order; outputs may repeat.
     links : np.ndarray, shape (L, 3), int64
@@ -151,6 +160,8 @@ class TracedGraph:
     result: Array
     element: Array
     applied: Array
+    slope: Array
+    slope_entry: Array
     inputs: Array
     outputs: Array
     links: Array

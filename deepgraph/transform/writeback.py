@@ -72,7 +72,8 @@ def apply_edits(model: nn.Module, graph: CachedLayeredGraph) -> nn.Module:
     nodes = Nodes(graph, edges.name)
     shifted, biases = nodes.biases(value, np.concatenate([changed, removed, graph.graph["used_entries"]]))
     activations = nodes.activations(model)
-    changed, values = np.concatenate([changed, shifted]), np.concatenate([values, biases])
+    bent, slopes = nodes.slopes()
+    changed, values = np.concatenate([changed, shifted, bent]), np.concatenate([values, biases, slopes])
     touched = [
         _Part.of(model, parameter, removed - start, changed - start, values)
         for parameter, start in zip(parameters, edges.starts.tolist(), strict=True)

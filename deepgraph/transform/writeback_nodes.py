@@ -190,6 +190,39 @@ class Nodes:
             found[path] = made().train(held.training)
         return found
 
+    def slopes(self) -> tuple[Array, Array]:
+        """Return the parameter entries (K,) whose slopes changed, and their values (K,).
+
+        Raises
+        ------
+        EditRefusedError
+            If no single parameter entry stands behind a slope that changed, or its nodes want different values.
+        """
+        recorded = self._graph.graph.get("written_slopes")
+        if recorded is None:
+            return np.zeros(0, dtype=np.int64), np.zeros(0)
+        wanted = np.asarray(self._graph.node_column("slope"), np.float64)
+        before, entry = np.asarray(recorded["slope"])[self._number], np.asarray(recorded["entry"])[self._number]
+        bent = self._graph.node_column("activation") == "prelu"
+        changed = np.flatnonzero(bent & (wanted != before))
+        alone = changed[entry[changed] < 0]
+        if len(alone):
+            raise EditRefusedError(
+                f"expected the slope of node {self._label(alone[0])} to stay {before[alone[0]]:g}, got "
+                f"{wanted[alone[0]]:g}: no parameter entry stands behind it that could be changed"
+            )
+        entries, first = np.unique(entry[changed], return_index=True)
+        value = wanted[changed][first]
+        sharing = np.flatnonzero(bent & np.isin(entry, entries))
+        other = sharing[wanted[sharing] != value[np.searchsorted(entries, entry[sharing])]]
+        if len(other):
+            named = self._name(int(entry[other[0]]))
+            raise EditRefusedError(
+                f"expected one slope for the nodes that share {named}, got {wanted[other[0]]:g} at node "
+                f"{self._label(other[0])} and another elsewhere; change all of them"
+            )
+        return entries, value
+
     def _column(self, codes: str, names: str) -> Array:
         column: Array = np.array(self._before[names])[self._before[codes][self._number]]
         return column

@@ -68,7 +68,7 @@ def test_each_adapter_makes_a_layer_of_the_density(monkeypatch: pytest.MonkeyPat
 def test_the_command_calibrates(tmp_path: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from deepgraph.demo import calibration
 
-    monkeypatch.setattr(calibration, "_layers", lambda *arguments: 0.25)
+    monkeypatch.setattr(calibration, "_layers", lambda *arguments, **options: 0.25)
     monkeypatch.setattr(calibration, "_windows", lambda *arguments: 0.125)
     before = use_thresholds(None)
     try:

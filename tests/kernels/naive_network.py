@@ -29,8 +29,9 @@ def run_naively(t: Topology, x: Tensor, w: Tensor, b: Tensor, dy: Tensor | None 
     """Return all outputs and gradients of a network, computed neuron by neuron under autograd."""
     x, w, b = (tensor.detach().clone().requires_grad_(True) for tensor in (x, w, b))
     inputs = set(t.inputs.tolist())
-    number = iter(range(t.num_computed))
+    number = iter(range(t.num_parameters))
     bias_of = {v: next(number) for v in range(t.num_nodes) if v not in inputs}
+    slope_of = {v: next(number) for v in bias_of if activation(int(t.activation[v])).has_slope}
     incoming: dict[int, list[tuple[int, int]]] = {v: [] for v in range(t.num_nodes)}
     for e, (u, v) in enumerate(zip(t.src.tolist(), t.dst.tolist(), strict=True)):
         incoming[v].append((e, u))
@@ -47,7 +48,8 @@ def run_naively(t: Topology, x: Tensor, w: Tensor, b: Tensor, dy: Tensor | None 
             code = int(t.reduce[v])
             z = z + (terms.sum(0) if code == 0 else terms.max(0).values if code == 1 else terms.prod(0))
         sums[v] = z
-        outputs[v] = activation(int(t.activation[v])).forward(z)
+        slope = (b[slope_of[v]],) if v in slope_of else ()
+        outputs[v] = activation(int(t.activation[v])).forward(z, *slope)
     columns = [outputs[v] for v in t.outputs.tolist()]
     y = torch.stack(columns, 1) if columns else x.new_zeros(x.shape[0], 0)
     dy = torch.zeros_like(y) if dy is None else dy

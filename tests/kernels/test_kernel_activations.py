@@ -16,7 +16,7 @@ from deepgraph.kernels.operator import Program
 from deepgraph.kernels.plan import has_numba
 from deepgraph.kernels.topology import Topology
 
-NAMES = ["identity", "relu", "leaky_relu", "tanh", "sigmoid", "gelu", "silu", "elu", "celu", "softplus"]
+NAMES = ["identity", "relu", "leaky_relu", "tanh", "sigmoid", "gelu", "silu", "elu", "celu", "softplus", "prelu"]
 
 
 @pytest.fixture
@@ -31,13 +31,16 @@ def test_the_derivative_equals_autograds(name: str) -> None:
     entry = activation(name)
     z = torch.linspace(-6, 6, 101, dtype=torch.float64)
     leaf = z.clone().requires_grad_()
-    a = entry.forward(leaf)
+    slope = (0.25,) if entry.has_slope else ()
+    a = entry.forward(leaf, *slope)
     grad = torch.linspace(1, 2, 101, dtype=torch.float64)
     (expected,) = torch.autograd.grad(a, leaf, grad)
     known = z if entry.needs_input else a.detach()
     # Only at the kink, z = 0, may the derivative be another.
     away = z.abs() > 1e-9
-    assert error(entry.backward(grad, known)[away], expected[away]) < 1e-8
+    assert error(entry.backward(grad, known, *slope)[away], expected[away]) < 1e-8
+    if slope:
+        assert torch.equal(a, torch.nn.functional.prelu(leaf, torch.tensor(0.25, dtype=torch.float64)))
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("tanh", "sigmoid")])
@@ -45,14 +48,15 @@ def test_gains_keep_the_second_moment(name: str) -> None:
     entry = activation(name)
     z = torch.linspace(-12, 12, 200_001, dtype=torch.float64)
     density = torch.exp(-z * z / 2) / math.sqrt(2 * math.pi)
-    moment = float((entry.forward(z).square() * density).sum() * (z[1] - z[0]))
+    a = entry.forward(z, *((0.25,) if entry.has_slope else ()))
+    moment = float((a.square() * density).sum() * (z[1] - z[0]))
     assert entry.gain == pytest.approx(moment**-0.5, rel=2e-3)
 
 
 def test_names_and_codes_are_fixed() -> None:
     # Codes are written to files.
-    assert [activation(name).code for name in NAMES] == list(range(10))
-    assert activation_names()[:10] == NAMES
+    assert [activation(name).code for name in NAMES] == list(range(11))
+    assert activation_names()[:11] == NAMES
 
 
 def test_a_registered_activation_runs_on_torch_kernels_and_the_plan_says_so(registry: None) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_network import chain, error, layered, random_topology, run_naively, topologies
 
-from deepgraph.errors import ArgumentError, StructureError, TooLargeError, UnsupportedOperationError
+from deepgraph.errors import ArgumentError, ShapeError, StructureError, TooLargeError, UnsupportedOperationError
 from deepgraph.kernels import numba_walk
 from deepgraph.kernels.activations import activation
 from deepgraph.kernels.base import Kernel
@@ -24,7 +24,7 @@ from deepgraph.kernels.plan import has_numba
 from deepgraph.kernels.topology import Topology
 from deepgraph.kernels.torch_walk import TorchWalk
 
-CODES = list(range(10))
+CODES = list(range(11))
 needs_numba = pytest.mark.skipif(not has_numba(), reason="numba is not installed")
 KERNELS = [
     pytest.param(TorchWalk, id="TorchWalk"),
@@ -74,15 +74,15 @@ def check(kernel: Kernel, batch: int, dtype: torch.dtype, seed: int = 0, spare: 
     def draw(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, dtype=torch.float64, generator=generator).to(dtype)
 
-    x, w, b = draw(batch, len(t.inputs)), draw(t.num_edges) * scale, draw(t.num_computed)
+    x, w, b = draw(batch, len(t.inputs)), draw(t.num_edges) * scale, draw(t.num_parameters)
     dy = draw(batch, len(t.outputs))
     expected = run_naively(t, x.double(), w.double(), b.double(), dy.double())
     weights = place(kernel, w, spare)
     kernel.check(x, weights, b)
     y, saved = kernel.forward(x, weights, b)
     assert saved.shape == kernel.saved_shape(batch, dtype)
-    dx, dweights, db, dz = kernel.backward(dy, saved, weights)
-    none, again, *_ = kernel.backward(dy, saved, weights, need_dx=False)
+    dx, dweights, db, dz = kernel.backward(dy, saved, weights, bias=b)
+    none, again, *_ = kernel.backward(dy, saved, weights, need_dx=False, bias=b)
     assert none is None
     assert [d.shape for d in dweights] == [weight.shape for weight in weights]
     pairs = {
@@ -139,7 +139,7 @@ def test_an_empty_batch(kind: Callable[[Topology], Kernel]) -> None:
     kernel = kind(random_topology(0, 10, 3, 0.5, [1, 5]))
     t = kernel.topology
     weights = place(kernel, torch.ones(t.num_edges))
-    y, saved = kernel.forward(torch.zeros(0, len(t.inputs)), weights, torch.zeros(t.num_computed))
+    y, saved = kernel.forward(torch.zeros(0, len(t.inputs)), weights, torch.zeros(t.num_parameters))
     dx, dweights, db, _ = kernel.backward(y, saved, weights)
     assert y.shape == (0, len(t.outputs))
     assert dx.shape == (0, len(t.inputs))
@@ -161,9 +161,10 @@ def test_masked_layers_equal_the_reference() -> None:
 
 
 @needs_numba
-def test_results_do_not_depend_on_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["relu", "prelu"])
+def test_results_do_not_depend_on_the_number_of_threads(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(numba_walk, "_THREAD_WORK", 0)
-    t = layered([50, 60, 60, 10], 0.5, 1)
+    t = layered([50, 60, 60, 10], 0.5, activation(name).code)
     kernel = NumbaWalk(t)
     generator = torch.Generator().manual_seed(0)
     for batch in (128, 700):
@@ -171,13 +172,14 @@ def test_results_do_not_depend_on_the_number_of_threads(monkeypatch: pytest.Monk
         weights = [torch.randn(t.num_edges, generator=generator) / 5]
         weights = list(weights[0].split(list(t.splits)))
         dy = torch.randn(batch, 10, generator=generator)
+        b = torch.randn(t.num_parameters, generator=generator)
         results = []
         before = torch.get_num_threads()
         try:
             for threads in (1, 2, 5):
                 torch.set_num_threads(threads)
-                y, saved = kernel.forward(x, weights, torch.zeros(t.num_computed))
-                dx, dweights, db, _ = kernel.backward(dy, saved, weights)
+                y, saved = kernel.forward(x, weights, b)
+                dx, dweights, db, _ = kernel.backward(dy, saved, weights, bias=b)
                 results.append([y, dx, *dweights, db])
         finally:
             torch.set_num_threads(before)
@@ -190,9 +192,9 @@ def test_a_second_forward_leaves_saved_outputs_alone(kind: Callable[[Topology], 
     kernel = kind(random_topology(3, 12, 4, 0.5, [3]))
     t = kernel.topology
     weights = place(kernel, torch.ones(t.num_edges))
-    _, saved = kernel.forward(torch.ones(4, len(t.inputs)), weights, torch.zeros(t.num_computed))
+    _, saved = kernel.forward(torch.ones(4, len(t.inputs)), weights, torch.zeros(t.num_parameters))
     before = kernel.activations(saved, 4).clone()
-    kernel.forward(torch.full((4, len(t.inputs)), -2.0), weights, torch.zeros(t.num_computed))
+    kernel.forward(torch.full((4, len(t.inputs)), -2.0), weights, torch.zeros(t.num_parameters))
     assert torch.equal(kernel.activations(saved, 4), before)
 
 
@@ -202,11 +204,13 @@ def test_a_second_forward_leaves_saved_outputs_alone(kind: Callable[[Topology], 
 def test_extreme_sums(kind: Callable[[Topology], Kernel], code: int, dtype: torch.dtype) -> None:
     kernel = kind(Topology(2, [0], [1], [0, 1], [0], [1], [0, code]))
     x = torch.tensor([[float("nan")], [1e4], [-1e4], [50.0], [-50.0], [1e-30], [0.0], [-0.5]], dtype=dtype)
-    y, saved = kernel.forward(x, [x.new_ones(1)], x.new_zeros(1))
+    slopes = [0.25] if activation(code).has_slope else []
+    b = x.new_tensor([0.0, *slopes])
+    y, saved = kernel.forward(x, [x.new_ones(1)], b)
     leaf = x.clone().requires_grad_()
-    expected = activation(code).forward(leaf)
+    expected = activation(code).forward(leaf, *slopes)
     (slope,) = torch.autograd.grad(expected.sum(), leaf)
-    dx = kernel.backward(torch.ones_like(y), saved, [x.new_ones(1)])[0]
+    dx = kernel.backward(torch.ones_like(y), saved, [x.new_ones(1)], bias=b)[0]
     assert y[0].isnan()
     np.testing.assert_allclose(y[1:], expected.detach()[1:], rtol=1e-5, atol=2e-7)
     # At 0 and where the function is flat, derivatives from the output may differ from those from z.
@@ -232,7 +236,7 @@ def test_cuda_equals_the_cpu(kind: Callable[..., Kernel]) -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(20, len(t.inputs), dtype=torch.float64, generator=generator)
     w = torch.randn(t.num_edges, dtype=torch.float64, generator=generator)
-    b, dy = x.new_ones(t.num_computed), x.new_ones(20, len(t.outputs))
+    b, dy = x.new_ones(t.num_parameters), x.new_ones(20, len(t.outputs))
     results = []
     for device in ("cpu", "cuda"):
         kernel = kind(t, device=device)
@@ -254,7 +258,7 @@ def test_threads_work_again_in_a_forked_child(monkeypatch: pytest.MonkeyPatch) -
 
     def run() -> None:
         torch.set_num_threads(2)
-        kernel.forward(torch.ones(200, 6), weights, torch.zeros(t.num_computed))
+        kernel.forward(torch.ones(200, 6), weights, torch.zeros(t.num_parameters))
 
     run()
     with warnings.catch_warnings():
@@ -270,7 +274,7 @@ def test_threads_work_again_in_a_forked_child(monkeypatch: pytest.MonkeyPatch) -
 def test_bfloat16_runs_on_torch_kernels() -> None:
     t = random_topology(5, 15, 4, 0.5, [3])
     for kernel in (TorchWalk(t), MaskedStages(t)):
-        w, b = torch.full((t.num_edges,), 0.5), torch.zeros(t.num_computed)
+        w, b = torch.full((t.num_edges,), 0.5), torch.zeros(t.num_parameters)
         x = torch.ones(4, len(t.inputs))
         expected, _ = kernel.forward(x, place(kernel, w), b)
         y, saved = kernel.forward(x.bfloat16(), place(kernel, w.bfloat16()), b.bfloat16())
@@ -279,14 +283,28 @@ def test_bfloat16_runs_on_torch_kernels() -> None:
         assert error(y.float(), expected) < 0.05
 
 
+@pytest.mark.parametrize("kind", KERNELS)
+def test_slopes_are_needed_backward(kind: Callable[[Topology], Kernel]) -> None:
+    t = Topology(3, [0, 1], [1, 2], [0, 1, 2], [0], [2], [0, activation("prelu").code, 0])
+    kernel = kind(t)
+    assert (t.num_computed, t.num_slopes, t.num_parameters, t.slope_index.tolist()) == (2, 1, 3, [-1, 2, -1])
+    weights = place(kernel, torch.ones(2))
+    with pytest.raises(ShapeError, match=r"expected bias of shape \(3,\), .* no input and 1 slopes, got \(2,\)"):
+        kernel.check(torch.ones(1, 1), weights, torch.zeros(2))
+    y, saved = kernel.forward(torch.full((1, 1), -2.0), weights, torch.tensor([0.0, 0.0, 0.5]))
+    assert y.item() == -1
+    with pytest.raises(ArgumentError, match=r"expected bias \(3,\) of the forward pass, because 1 nodes have slopes"):
+        kernel.backward(y, saved, weights)
+
+
 def test_edited_edges_keep_the_kernel() -> None:
-    t = random_topology(2, 12, 4, 0.6, [3])
+    t = random_topology(2, 12, 4, 0.6, [3, 10])
     keep = np.arange(t.num_edges) % 3 > 0
     edited = t.with_edges(t.src[keep], t.dst[keep])
     kinds: list[Kernel] = [TorchWalk(t), MaskedStages(t)] + ([NumbaWalk(t)] if has_numba() else [])
     for kernel in kinds:
         x = torch.ones(2, len(t.inputs))
-        kernel.forward(x, place(kernel, torch.ones(t.num_edges)), torch.zeros(t.num_computed))
+        kernel.forward(x, place(kernel, torch.ones(t.num_edges)), torch.zeros(t.num_parameters))
         check(kernel.with_topology(edited), 3, torch.float64)
 
 

@@ -33,7 +33,7 @@ def parameters(network: Program, seed: int = 0) -> tuple[torch.Tensor, torch.Ten
         mask = torch.zeros_like(w)
         mask[torch.from_numpy(network.kernel.edge_index()[0])] = 1
         w = w * mask
-    b = torch.randn(t.num_computed, dtype=network.dtype, generator=generator)
+    b = torch.randn(t.num_parameters, dtype=network.dtype, generator=generator)
     return x, w.requires_grad_(), b.requires_grad_()
 
 
@@ -193,7 +193,7 @@ def test_storages_and_kernels_agree() -> None:
     t = layered([20, 30, 5], 0.3, 4)
     csr, masked = Program(t, "csr"), Program(t, "masked")
     assert (csr.kernel.name, masked.kernel.name) == ("NumbaWalk", "MaskedStages")
-    x, b = torch.randn(9, 20, generator=torch.Generator().manual_seed(1)), torch.zeros(t.num_computed)
+    x, b = torch.randn(9, 20, generator=torch.Generator().manual_seed(1)), torch.zeros(t.num_parameters)
     w = torch.randn(t.num_edges, generator=torch.Generator().manual_seed(2))
     matrices = [torch.zeros(shape) for shape in masked.kernel.weight_shapes()]
     parts = w.split(list(t.splits))

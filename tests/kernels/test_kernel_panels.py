@@ -20,6 +20,9 @@ def test_which_networks_have_panels() -> None:
     assert worth_panels(layered([20, 30, 10], 0.5, 1))
     assert not worth_panels(layered([20, 30, 10], 0.05, 1))
     assert not worth_panels(chain(4, 1))
+    # Wide stages have them from lower density.
+    assert worth_panels(layered([2100, 40], 0.05, 1))
+    assert not worth_panels(layered([2100, 40], 0.03, 1))
     pooled = Topology(3, [0, 1], [2, 2], [0, 0, 1], [0, 1], [2], [0] * 3, reduce=[0, 0, 1])
     assert not worth_panels(pooled)
 
@@ -44,7 +47,7 @@ def test_the_table_cuts_the_edges_of_each_node_by_panel(rows: int, by_source: bo
 @needs_numba
 @pytest.mark.parametrize("batch", [20, 130])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("code", [1, 5])
+@pytest.mark.parametrize("code", [1, 5, 10])
 def test_panels_change_no_bit(batch: int, dtype: torch.dtype, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(panels, "first_cache", lambda: 4096)
     t = layered([40, 60, 50, 5], 0.5, code)
@@ -52,7 +55,7 @@ def test_panels_change_no_bit(batch: int, dtype: torch.dtype, code: int, monkeyp
     x = torch.randn(batch, 40, generator=generator, dtype=dtype)
     w = torch.randn(t.num_edges, generator=generator, dtype=dtype) / 5
     b, dy = (
-        torch.randn(t.num_computed, generator=generator, dtype=dtype),
+        torch.randn(t.num_parameters, generator=generator, dtype=dtype),
         torch.randn(batch, 5, generator=generator, dtype=dtype),
     )
     results = []
@@ -61,7 +64,7 @@ def test_panels_change_no_bit(batch: int, dtype: torch.dtype, code: int, monkeyp
         kernel.__dict__["_has_panels"] = on
         y, saved = kernel.forward(x, list(w.split(list(t.splits))), b)
         for need_dx in (True, False):
-            dx, dw, db, dz = kernel.backward(dy, saved, list(w.split(list(t.splits))), need_dx)
+            dx, dw, db, dz = kernel.backward(dy, saved, list(w.split(list(t.splits))), need_dx, b)
             results.append([y, torch.cat(dw), db, *([dx] if need_dx else [])])
             zeros = kernel.gradients(dz, batch)
     for got, wanted in zip(results[:2], results[2:], strict=True):
@@ -75,10 +78,10 @@ def test_panels_change_no_bit(batch: int, dtype: torch.dtype, code: int, monkeyp
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("batch", [1, 2, 3, 4, 5, 8, 16])
 def test_small_batches_scatter(batch: int, dtype: torch.dtype) -> None:
-    t = random_topology(batch, 60, 5, 0.3, [0, 1, 2, 3, 5, 6])
+    t = random_topology(batch, 60, 5, 0.3, [0, 1, 2, 3, 5, 6, 10])
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(batch, len(t.inputs), generator=generator, dtype=dtype)
-    w, b = torch.randn(t.num_edges, generator=generator, dtype=dtype) / 3, torch.randn(t.num_computed, dtype=dtype)
+    w, b = torch.randn(t.num_edges, generator=generator, dtype=dtype) / 3, torch.randn(t.num_parameters, dtype=dtype)
     y, saved = NumbaWalk(t).forward(x, [w], b)
     expected = run_naively(t, x.double(), w.double(), b.double())
     assert error(y, expected.y) < (1e-5 if dtype == torch.float32 else 1e-12)

@@ -30,6 +30,20 @@ FACTS = Facts(130, (100, 30), (150,), (3000,), 3000, True)
         (0.9, {"stages": 40}, "csr"),
         (0.9, {"elements": 2**29}, "csr"),
         (0.0, {}, "csr"),
+        (0.3, {"batch": 1}, "csr"),
+        (0.31, {"batch": 1}, "masked"),
+        (1.0, {"batch": 2}, "csr"),
+        (1.0, {"batch": 8}, "csr"),
+        (0.55, {"batch": 9}, "csr"),
+        (0.56, {"batch": 16}, "masked"),
+        (0.5, {"batch": 17}, "csr"),
+        (0.51, {"batch": 4096}, "masked"),
+        (1.0, {"batch": 1, "elements": 2**16}, "csr"),
+        (1.0, {"batch": 1, "elements": 2**16 + 1}, "masked"),
+        (1.0, {"batch": 128, "elements": 2**10}, "masked"),
+        (0.2, {"batch": 1, "numba_available": False, "elements": 2**10}, "masked"),
+        (0.1, {"batch": 1, "numba_available": False}, "csr"),
+        (0.2, {"batch": 1, "device": "cuda:0"}, "masked"),
     ],
 )
 def test_storage_follows_density(density: float, options: dict[str, object], expected: str) -> None:
@@ -91,6 +105,9 @@ def test_a_plan_reads_as_a_table() -> None:
     several = str(Plan.join({"stem": make_plan(describe(layered([6, 8, 3], 1.0, 1)))}))
     assert "stem.0   masked   MaskedStages" in several
     assert "because 100% of the pairs are edges" in several
+    few = make_plan(FACTS, numba_available=True, batch=4)
+    assert (few.parts[0].batch, few.parts[0].tile, few.parts[0].multiply_adds) == (4, 4, 3 * 150 * 4)
+    assert "float32 on cpu, at batch 4 about" in str(few)
 
 
 def test_plans_survive_json() -> None:
@@ -114,6 +131,9 @@ def test_errors_name_what_is_wrong() -> None:
         make_plan(FACTS, "blocks")
     with pytest.raises(ArgumentError, match=r"expected a density in \[0, 1\], got 1.5"):
         choose_storage(1.5)
+    for batch in (0, 2.5, True):
+        with pytest.raises(ArgumentError, match=r"batch: expected an integer from 1, the rows of a pass, got"):
+            choose_storage(0.5, batch=batch)  # type: ignore[arg-type]
     with pytest.raises(TooLargeError, match=r"takes 4.0 GB in float32, more than the limit of 1 GB; use storage='csr'"):
         make_plan(Facts(10, (5, 5), (1,), (25,), 2**30, False), "masked")
 

@@ -43,7 +43,7 @@ def compare(kernel: Kernel, batch: int, seed: int = 0, scale: float = 1.0, integ
     x, w, b, dy = (
         draw(batch, len(t.inputs)),
         draw(t.num_edges) * scale,
-        draw(t.num_computed),
+        draw(t.num_parameters),
         draw(batch, len(t.outputs)),
     )
     expected = run_naively(t, x, w, b, dy)
@@ -142,7 +142,7 @@ def test_gradcheck_through_the_operator(kind: Kind) -> None:
     generator = torch.Generator().manual_seed(0)
     leaves = [
         torch.randn(*shape, dtype=torch.float64, generator=generator, requires_grad=True)
-        for shape in ((3, len(t.inputs)), (t.num_edges,), (t.num_computed,))
+        for shape in ((3, len(t.inputs)), (t.num_edges,), (t.num_parameters,))
     ]
     assert torch.autograd.gradcheck(lambda x, w, b: live(x, [w], b), leaves)
 
@@ -171,7 +171,7 @@ def test_results_do_not_depend_on_the_number_of_threads(monkeypatch: pytest.Monk
     x, w = torch.randn(300, len(t.inputs), generator=generator), torch.randn(t.num_edges, generator=generator)
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        y, saved = kernel.forward(x, [w], torch.zeros(t.num_computed))
+        y, saved = kernel.forward(x, [w], torch.zeros(t.num_parameters))
         dx, (dw,), db, _ = kernel.backward(torch.ones_like(y), saved, [w])
         results.append((y, dx, dw, db))
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -26,6 +28,7 @@ SHAPES = {
     "dense layers": lambda: layered([60, 80, 70, 10], 0.6, 3),
     "deep graph": lambda: random_topology(7, 120, 30, 0.15, [3]),
     "few large nodes": lambda: scale_free(150),
+    "slopes": lambda: random_topology(3, 60, 6, 0.3, [3, 10]),
 }
 
 
@@ -52,7 +55,7 @@ def tensors(t: Topology, storage: str, dtype: torch.dtype) -> tuple[Program, lis
         parts = [torch.zeros(shape, dtype=dtype) for shape in kernel.weight_shapes()]
         for weight, places, part in zip(parts, index, values.split([len(i) for i in index]), strict=True):
             weight.view(-1)[torch.from_numpy(places)] = part.to(dtype)
-    bias = torch.randn(t.num_computed, dtype=torch.float64, generator=generator).to(dtype)
+    bias = torch.randn(t.num_parameters, dtype=torch.float64, generator=generator).to(dtype)
     return network, [part.requires_grad_() for part in parts], bias.requires_grad_()
 
 
@@ -80,7 +83,7 @@ def test_float32_gradients_are_within_2e_6_of_float64(shape: str, storage: str, 
 
 
 @pytest.mark.parametrize(
-    "name", ["identity", "relu", "leaky_relu", "tanh", "sigmoid", "gelu", "silu", "elu", "softplus"]
+    "name", ["identity", "relu", "leaky_relu", "tanh", "sigmoid", "gelu", "silu", "elu", "softplus", "prelu"]
 )
 @pytest.mark.parametrize("storage", STORAGES)
 @pytest.mark.parametrize("batch", [1, 3])
@@ -107,7 +110,7 @@ def test_bytes_do_not_depend_on_threads(shape: str, batch: int, monkeypatch: pyt
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
             y, saved = network.kernel.forward(x, [w.detach() for w in weights], bias.detach())
-            dx, dw, db, _ = network.kernel.backward(y.cos(), saved, [w.detach() for w in weights])
+            dx, dw, db, _ = network.kernel.backward(y.cos(), saved, [w.detach() for w in weights], bias=bias.detach())
             assert dx is not None
             found.append(b"".join(part.numpy().tobytes() for part in (y, dx, *dw, db)))
     finally:
@@ -177,6 +180,76 @@ def test_inference_of_layers_with_a_bias_each() -> None:
     # What was refused is not remembered as checked.
     with pytest.raises(ShapeError, match="one-dimensional weight tensors with room for"):
         kernel.infer(x, [plain[0][:1], *plain[1:]], biases)
+
+
+@needs_numba
+def test_inference_sees_what_moved_and_every_batch() -> None:
+    t = layered([20, 18, 37], 0.5, 1)
+    _, weights, bias = tensors(t, "csr", torch.float32)
+    kernel = NumbaWalk(t)
+    biases = [part.clone() for part in bias.detach().split([18, 37])]
+    plain = [w.detach().clone() for w in weights]
+    generator = torch.Generator().manual_seed(1)
+    for round_number in range(3):
+        for batch in (1, 1, 5, 5, 16, 1):
+            x = torch.randn(batch, 20, generator=generator)
+            assert torch.equal(kernel.infer(x, plain, biases), kernel.forward(x, plain, torch.cat(biases))[0])
+        # New memory, and new numbers in old memory.
+        plain = [w + 1 for w in plain] if round_number else [w.add_(1) for w in plain]
+        biases = [b.sub_(1) for b in biases] if round_number else [b - 1 for b in biases]
+    with pytest.raises(ShapeError, match=r"expected x of shape \(batch, 20\)"):
+        kernel.infer(torch.zeros(1, 1, 20), plain, biases)
+
+
+@needs_numba
+def test_threads_may_infer_at_once() -> None:
+    t = layered([60, 80, 70], 0.3, 3)
+    _, weights, bias = tensors(t, "csr", torch.float32)
+    kernel, plain = NumbaWalk(t), [w.detach() for w in weights]
+    biases = list(bias.detach().split([80, 70]))
+    inputs = list(torch.randn(8, 1, 60, generator=torch.Generator().manual_seed(1)))
+    expected = [kernel.infer(x, plain, biases) for x in inputs]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(20):
+            found = list(pool.map(lambda x: kernel.infer(x, plain, biases), inputs))
+            assert all(torch.equal(y, wanted) for y, wanted in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("kind", [TorchWalk, MaskedStages, pytest.param(NumbaWalk, marks=needs_numba)])
+@pytest.mark.parametrize("batch", [0, 3, 128, 1000])
+@pytest.mark.parametrize("shape", ["wide layers", "dense layers", "deep graph"])
+def test_gradients_are_the_same_where_nobody_asks_for_those_of_sums(kind: type[Kernel], shape: str, batch: int) -> None:
+    t = SHAPES[shape]()
+    network, weights, bias = tensors(t, "masked" if kind is MaskedStages else "csr", torch.float32)
+    kernel = network.kernel if kind is MaskedStages else kind(t)
+    x = torch.randn(batch, len(t.inputs), generator=torch.Generator().manual_seed(1))
+    plain = [w.detach() for w in weights]
+    y, saved = kernel.forward(x, plain, bias.detach())
+    whole = kernel.backward(y.cos(), saved, plain)
+    fewer = kernel.backward(y.cos(), saved, plain, need_dz=False)
+    assert whole[0] is not None
+    assert fewer[0] is not None
+    for one, other in zip((whole[0], *whole[1], whole[2]), (fewer[0], *fewer[1], fewer[2]), strict=True):
+        assert torch.equal(one, other)
+
+
+@needs_numba
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("batch", [1, 3, 8, 16, 40, 128])
+@pytest.mark.parametrize("width", [1, 15, 16, 17, 31, 32, 37])
+def test_columns_of_any_number_are_copied(width: int, batch: int, dtype: torch.dtype) -> None:
+    # One edge of value 1 per column: what goes in comes out, and so do gradients.
+    each = np.arange(width)
+    t = Topology(2 * width, each, each + width, np.repeat([0, 1], width), each, each + width, np.zeros(2 * width, int))
+    x = torch.randn(batch, width, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(dtype)
+    kernel, ones = NumbaWalk(t), [torch.ones(width, dtype=dtype)]
+    y, saved = kernel.forward(x, ones, torch.zeros(width, dtype=dtype))
+    dx, dw, db, _ = kernel.backward(2 * x, saved, ones)
+    assert torch.equal(y, x)
+    assert dx is not None
+    assert torch.equal(dx, 2 * x)
+    torch.testing.assert_close(dw[0], (2 * x * x).sum(0))
+    torch.testing.assert_close(db, (2 * x).sum(0))
 
 
 @needs_numba

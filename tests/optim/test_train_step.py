@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import deepgraph as dg
-from deepgraph.errors import ArgumentError, DtypeError, ShapeError, UnsupportedOperationError
+from deepgraph.errors import ArgumentError, DtypeError, ShapeError
 from deepgraph.optim import SGD, Adam, train_step
 from deepgraph.sparse import edge_values
 
@@ -28,7 +28,32 @@ MODELS = {
     "graph masked": lambda **k: dg.MaskedDeepDAN.from_graph(graph(), storage="masked", seed=0, **k),
     "stem and head": lambda **k: dg.MaskedDeepDAN(6, 3, graph(), stem_density=0.5, seed=0, **k),
     "linear": lambda **k: dg.SparseLinear(6, 3, 0.5, seed=0, **k),
+    "prelu": lambda **k: dg.MaskedDeepFFN(6, 3, [8, 7], density=0.4, activation="prelu", storage="csr", seed=0, **k),
+    "ffn with norm": lambda **k: dg.MaskedDeepFFN(6, 3, [8, 7], True, density=0.4, seed=0, **k),
+    "graph with norm": lambda **k: dg.MaskedDeepDAN(6, 3, graph(), True, seed=0, **k),
+    "convolutions": lambda **k: convolutions(**k),
+    "cells": lambda **k: cells(**k),
 }
+BY_AUTOGRAD = ("ffn with norm", "graph with norm", "convolutions", "cells")
+
+
+def convolutions(**options):
+    return nn.Sequential(
+        nn.Unflatten(1, (2, 3)),
+        dg.SparseConv1d(2, 4, 3, 0.5, padding=1, seed=0, **options),
+        nn.PReLU(4),
+        nn.Flatten(),
+        dg.SparseLinear(12, 3, 0.5, seed=1, **options),
+    )
+
+
+def cells(**options):
+    g = dg.priors.random_layered([3, 5, 3], 0.7, seed=0)
+    return nn.Sequential(
+        dg.MaskedDeepDAN.from_graph(g, cell=dg.cells.Linear(2), seed=0, **options), dg.SparseLinear(6, 3, seed=1)
+    )
+
+
 LOSS = {"cross_entropy": nn.functional.cross_entropy, "mse": nn.functional.mse_loss}
 every_model = pytest.mark.parametrize("kind", MODELS)
 every_loss = pytest.mark.parametrize("loss", LOSS)
@@ -136,16 +161,22 @@ def test_frozen_parameters_stay():
     assert all(p.grad is None for p in frozen)
 
 
+@every_model
+def test_it_tells_whether_it_takes_autograd(kind):
+    model = MODELS[kind]()
+    step = train_step(model, "mse", SGD(model.parameters(), lr=0.1))
+    assert step.uses_autograd == (kind in BY_AUTOGRAD)
+    edge_values(model)[0].arm()
+    assert step.uses_autograd
+
+
 def test_what_it_refuses():
     model = MODELS["ffn"]()
     optimizer = SGD(model.parameters(), lr=0.1)
     with pytest.raises(ArgumentError, match="loss: expected one of cross_entropy, mse, got 'hinge'"):
         train_step(model, "hinge", optimizer)
-    with pytest.raises(DtypeError, match="expected a MaskedDeepFFN, MaskedDeepDAN or SparseLinear, got Linear"):
-        train_step(nn.Linear(2, 2), "mse", optimizer)
-    for normed in (dg.MaskedDeepFFN(6, 3, [8], True, seed=0), dg.MaskedDeepDAN(6, 3, graph(), True, seed=0)):
-        with pytest.raises(UnsupportedOperationError, match="expected a model without layer norm"):
-            train_step(normed, "mse", optimizer)
+    with pytest.raises(DtypeError, match="expected a module, got function; pass the model"):
+        train_step(batch, "mse", optimizer)
     step = train_step(model, "cross_entropy", optimizer)
     x, y = batch("mse")
     with pytest.raises(ArgumentError, match=r"expected classes \(20,\) of int64, got \(20, 3\) of torch.float32"):

@@ -15,6 +15,6 @@ def storage(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(params=["static", "set", "rigl", "deepr", "snfs", "cht", "chts"])
+@pytest.fixture(params=["static", "set", "rigl", "deepr", "snfs", "cht", "chts", "mest"])
 def algorithm(request: pytest.FixtureRequest) -> str:
     return str(request.param)

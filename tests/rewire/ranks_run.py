@@ -25,7 +25,22 @@ from deepgraph.errors import DeepGraphError
 from deepgraph.rewire import DEEPR, SoftDEEPR
 from deepgraph.sparse import edge_values, sparsify
 
-NAMES = ["rigl", "rigl-graph", "rigl-sparsified", "set", "snfs", "gmp", "cht", "chts", "deepr", "softdeepr"]
+NAMES = [
+    "rigl",
+    "rigl-graph",
+    "rigl-sparsified",
+    "set",
+    "snfs",
+    "gmp",
+    "cht",
+    "chts",
+    "mest",
+    "granet",
+    "srigl",
+    "srigl-sparsified",
+    "deepr",
+    "softdeepr",
+]
 STEPS = 8
 
 
@@ -48,7 +63,7 @@ def rewirer_of(name: str, model: nn.Module) -> Any:
         kind = DEEPR if name == "deepr" else SoftDEEPR
         return kind(model, lr=0.2, l1=0.3, temperature=1e-3)
     options: Any = {"every": 2, "until": 40}
-    if name == "gmp":
+    if name in ("gmp", "granet"):
         options["density"] = 0.1
     return ALGORITHMS[name.split("-")[0]](model, OPTIMIZERS["sgd"](model), **options)
 

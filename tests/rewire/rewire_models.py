@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from deepgraph.graph import CachedLayeredGraph
-from deepgraph.rewire import CHT, DEEPR, GMP, MEST, SET, SNFS, CHTs, GraNet, Rewirer, RigL, SoftDEEPR, Static
+from deepgraph.rewire import CHT, DEEPR, GMP, MEST, SET, SNFS, CHTs, GraNet, Rewirer, RigL, SoftDEEPR, SRigL, Static
 from deepgraph.sparse import MaskedDeepDAN, MaskedDeepFFN, SparseConv2d, cells, edge_values
 
 INPUTS, OUTPUTS, BATCH = 6, 4, 16
@@ -26,7 +26,7 @@ OPTIMIZERS: dict[str, Callable[[nn.Module], torch.optim.Optimizer]] = {
 
 ALGORITHMS: dict[str, Any] = {
     "static": Static, "set": SET, "rigl": RigL, "snfs": SNFS, "gmp": GMP, "cht": CHT, "chts": CHTs,
-    "mest": MEST, "granet": GraNet,
+    "mest": MEST, "granet": GraNet, "srigl": SRigL,
 }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from deepgraph.rewire.gmp import cubic_count
 from deepgraph.rewire.snfs import shared_out
 from deepgraph.sparse import edge_values
 
-ALL = ["static", "set", "rigl", "deepr", "softdeepr", "snfs", "gmp", "cht", "chts"]
+ALL = ["static", "set", "rigl", "deepr", "softdeepr", "snfs", "gmp", "cht", "chts", "mest", "granet", "srigl"]
 
 
 def dense_of(model: nn.Module) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -256,7 +256,7 @@ def test_soft_deepr_keeps_about_its_density_where_the_loss_is_flat() -> None:
     assert np.mean(shares) == pytest.approx(start, rel=0.35)
 
 
-@pytest.mark.parametrize("name", ["softdeepr", "gmp"])
+@pytest.mark.parametrize("name", ["softdeepr", "gmp", "granet", "srigl"])
 def test_resuming_and_copying(name: str, storage: str) -> None:
     model = make_model("ffn", storage)
     rewirer = make_rewirer(name, model)
@@ -277,7 +277,7 @@ def test_resuming_and_copying(name: str, storage: str) -> None:
 # -- Replay and the ITOP statistic -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["set", "rigl", "deepr", "snfs", "gmp", "chts"])
+@pytest.mark.parametrize("name", ["set", "rigl", "deepr", "snfs", "gmp", "chts", "mest", "granet", "srigl"])
 @pytest.mark.parametrize("how", ["rewirer", "model", "histories"])
 def test_replay_makes_the_same_edits(name: str, how: str, storage: str) -> None:
     model = make_model("ffn", storage)
@@ -293,7 +293,7 @@ def test_replay_makes_the_same_edits(name: str, how: str, storage: str) -> None:
         train(other, replay, range(step, step + 1))
     assert pairs_of(model) == pairs_of(other)
     assert len(replay.history) == len(first.history) > 0
-    assert replay.replaces_step == (how == "rewirer" and name == "rigl")
+    assert replay.replaces_step == (how == "rewirer" and name in ("rigl", "srigl"))
 
 
 def test_a_replay_of_ones_own_run_is_that_run() -> None:

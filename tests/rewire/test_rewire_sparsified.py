@@ -143,7 +143,7 @@ def test_budget_and_what_is_no_edge(algorithm: str, kind: str) -> None:
     assert algorithm == "static" or len(rewirer.log) > 2
 
 
-@pytest.mark.parametrize("name", ["gmp", "softdeepr"])
+@pytest.mark.parametrize("name", ["gmp", "softdeepr", "granet", "srigl"])
 def test_numbers_that_change(name: str, kind: str) -> None:
     model = make(kind)
     rewirer = make_rewirer(name, model)
@@ -257,7 +257,9 @@ def test_factors_of_a_pytorch_module_are_refused() -> None:
         rewirer.factors(rewirer.values[1])
 
 
-@pytest.mark.parametrize("name", ["set", "rigl", "deepr", "softdeepr", "snfs", "gmp", "cht"])
+@pytest.mark.parametrize(
+    "name", ["set", "rigl", "deepr", "softdeepr", "snfs", "gmp", "cht", "chts", "mest", "granet", "srigl"]
+)
 def test_a_resumed_run_equals_an_uninterrupted_one(name: str, kind: str) -> None:
     options: dict[str, Any] = {"average": 3, "every": 4} if name == "rigl" else {}
     model = make(kind)

@@ -14,7 +14,22 @@ import trace_reference as reference
 from torch import Tensor, nn
 
 from deepgraph.kernels.growth import AbsentPairs
-from deepgraph.rewire import CHT, DEEPR, GMP, MEST, SET, SNFS, CHTs, GraNet, Growth, Rewirer, RigL, SoftDEEPR, Static
+from deepgraph.rewire import (
+    CHT,
+    DEEPR,
+    GMP,
+    MEST,
+    SET,
+    SNFS,
+    CHTs,
+    GraNet,
+    Growth,
+    Rewirer,
+    RigL,
+    SoftDEEPR,
+    SRigL,
+    Static,
+)
 from deepgraph.rewire.growth import Pairs
 from deepgraph.sparse import EdgeValues, edge_values, sparsify
 
@@ -93,7 +108,7 @@ def rewirer_of(name: str, model: Layers, given: dict[str, Any]) -> Rewirer:
         return linked
     if name == "snfs":
         return SNFS(model, sgd, momentum=0.9, **options)
-    return {"static": Static, "rigl": RigL}[name](model, sgd, **options)
+    return {"static": Static, "rigl": RigL, "srigl": SRigL}[name](model, sgd, **options)
 
 
 def walker_of(name: str, model: Layers, given: dict[str, Any], dealt: Dealt) -> DEEPR:

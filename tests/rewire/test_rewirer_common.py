@@ -19,7 +19,7 @@ from deepgraph.kernels.growth import AbsentPairs, best_absent
 from deepgraph.rewire import DEEPR, GMP, SET, RigL, SoftDEEPR, Static
 from deepgraph.sparse import MaskedDeepFFN, SparseLinear, edge_values, sparsify
 
-ALL = ["static", "set", "rigl", "deepr", "softdeepr", "snfs", "gmp", "cht", "chts", "mest", "granet"]
+ALL = ["static", "set", "rigl", "deepr", "softdeepr", "snfs", "gmp", "cht", "chts", "mest", "granet", "srigl"]
 
 
 def weights_of(model: nn.Module) -> list[bytes]:
@@ -62,7 +62,7 @@ def test_churn_of_rigl_is_that_of_its_schedule_at_every_update(sparsified: bool)
     assert sum(row["dropped"] for row in optimizer.log) > 20
 
 
-@pytest.mark.parametrize("name", ["set", "rigl", "snfs", "cht", "chts"])
+@pytest.mark.parametrize("name", ["set", "rigl", "snfs", "cht", "chts", "mest"])
 def test_share_0_changes_nothing(name: str, kind: str) -> None:
     model, other = make_model(kind, "csr"), make_model(kind, "csr")
     rewirer = make_rewirer(name, model, drop_fraction=lambda step: 0.0, every=10**6)
@@ -92,7 +92,7 @@ def test_dense_and_empty_layers(name: str, density: Any) -> None:
     after = [edges.num_edges for edges in model.edge_sets]
     if density == 1.0:
         assert after == sizes or name in ("gmp", "granet")
-    elif name not in ("softdeepr", "gmp", "granet"):
+    elif name not in ("softdeepr", "gmp", "granet", "srigl"):
         assert sum(after) == sum(sizes)
         assert after[1] == 0 or name == "snfs"
     assert sum(after) == rewirer.budget(6)

@@ -52,7 +52,13 @@ def step_before_edit(algorithm: str, kind: str, storage: str, optimizer: str) ->
 
 @pytest.mark.parametrize(
     ("algorithm", "optimizer"),
-    [*itertools.product(["static", "set", "rigl"], OPTIMIZERS), ("deepr", "sgd"), ("snfs", "adamw"), ("cht", "sgd")],
+    [
+        *itertools.product(["static", "set", "rigl"], OPTIMIZERS),
+        ("deepr", "sgd"),
+        ("snfs", "adamw"),
+        ("cht", "sgd"),
+        ("mest", "adamw"),
+    ],
 )
 def test_survivors_keep_weight_and_state_and_the_grown_start_at_zero_state(
     algorithm: str, kind: str, storage: str, optimizer: str
@@ -66,7 +72,7 @@ def test_survivors_keep_weight_and_state_and_the_grown_start_at_zero_state(
         plain.load_state_dict(copy.deepcopy(rewirer.optimizer.state_dict()))
     before = by_pair(model, rewirer)
     train(model, rewirer, range(3, 4))
-    if algorithm in ("set", "snfs", "cht"):
+    if algorithm in ("set", "snfs", "cht", "mest"):
         x, y = batch(3)
         plain.zero_grad()
         (twin(x) - y).square().mean().backward()
@@ -181,7 +187,7 @@ def test_groups_keep_their_budget(kind: str, storage: str, group: str) -> None:
 @settings(max_examples=40)
 @given(
     seed=st.integers(0, 10**6),
-    algorithm=st.sampled_from(["set", "rigl", "deepr", "snfs", "cht", "chts"]),
+    algorithm=st.sampled_from(["set", "rigl", "deepr", "snfs", "cht", "chts", "mest"]),
     masked=st.booleans(),
 )
 def test_any_dag(seed: int, algorithm: str, masked: bool) -> None:

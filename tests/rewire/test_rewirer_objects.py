@@ -270,6 +270,28 @@ def test_only_sets_that_are_rewired_lose_links() -> None:
     assert with_inactive(edge_values(theirs), rows) == rows
 
 
+def test_links_of_inactive_neurons_of_pytorchs_chains_go_too() -> None:
+    for seed in range(6):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            hidden = nn.Sequential(nn.BatchNorm1d(9), nn.Tanh(), nn.Linear(9, 8), nn.Dropout(0.1))
+            model = nn.Sequential(nn.Linear(6, 9), hidden, nn.PReLU(8), nn.Linear(8, 4)).double()
+        sparsify(model, 0.15, seed=seed)
+        optimizer = CHT(model, OPTIMIZERS["sgd"](model), every=1, drop_fraction=0.3, seed=seed)
+        before = pairs_of(model)
+        chosen = {i: optimizer.choose_drop([one], 0.3)[0] for i, one in enumerate(optimizer.values)}
+        found, dropped = [], []
+        for one, rows, all_rows in zip(
+            optimizer.values, chosen.values(), optimizer.drops(dict(chosen)).values(), strict=True
+        ):
+            src, dst = one.edge_set.pairs()
+            dropped.append(set(zip(src[rows].tolist(), dst[rows].tolist(), strict=True)))
+            found.append(set(zip(*(np.delete(side, all_rows).tolist() for side in (src, dst)), strict=True)))
+        assert found == inactive_by_loops(before, [6, 9, 8, 4], dropped)
+        train(model, optimizer, 3)
+        assert [len(pairs) for pairs in pairs_of(model)] == [len(pairs) for pairs in before]
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("predictor", ["CH3-L3n", "CH2-L3n", "RA-L3"])
 def test_node_based_scores_from_their_definition(seed: int, predictor: Any) -> None:

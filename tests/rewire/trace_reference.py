@@ -124,6 +124,36 @@ def rigl(net: Net, given: dict[str, Any], step: int, memory: dict[str, Any]) -> 
         replace(edges, [pair for pair in gone if pair not in grown], [pair for pair in grown if pair not in gone])
 
 
+def srigl(net: Net, given: dict[str, Any], step: int, memory: dict[str, Any]) -> None:
+    """Lasby 2024: as rigl, with one fan-in for all neurons of a layer; those with few salient edges get none."""
+    gradients = given["gradients"][step - 1]
+    if step % EVERY:
+        for layer, edges in enumerate(net):
+            memory.setdefault(layer, len(edges))
+        sgd(net, gradients)
+        return
+    for layer, edges in enumerate(net):
+        (rows, columns), budget = SHAPES[layer], memory[layer]
+        k, gradient = int(cosine(step, 0.3) * len(edges)), at(gradients, layer)
+        low = first(edges, k, lambda pair, edges=edges: abs(edges[pair]))
+        stay = [pair for pair in edges if pair not in low]
+        noted = first(free_of(edges, layer, low), k, lambda pair, gradient=gradient: -abs(gradient(pair)))
+        salient = [sum(pair[1] == v for pair in [*stay, *noted]) for v in range(columns)]
+        lives = [layer == len(net) - 1 or salient[v] >= 0.3 * rows for v in range(columns)]
+        # At least as many neurons live as it takes to hold the edges, and at most as many as there are edges.
+        count = min(max(sum(lives), math.ceil(budget / rows)), budget)
+        order = sorted(range(columns), key=lambda v, s=salient, lives=lives: (not lives[v], -s[v], v))
+        fan_in = min(rows, budget // count)
+        after: dict[Pair, float] = {}
+        for v in order[:count]:
+            mine = sorted((p for p in stay if p[1] == v), key=lambda p, edges=edges: (-abs(edges[p]), p))[:fan_in]
+            others = [(u, v) for u in range(rows) if (u, v) not in mine]
+            mine += first(others, fan_in - len(mine), lambda pair, gradient=gradient: -abs(gradient(pair)))
+            after.update({pair: edges.get(pair, 0.0) for pair in mine})
+        edges.clear()
+        edges.update(after)
+
+
 def snfs(net: Net, given: dict[str, Any], step: int, memory: dict[str, Any]) -> None:
     """Dettmers 2019: momentum of the steps since the last update; edges are shared out by its mean over the edges."""
     sgd(net, given["gradients"][step - 1])
@@ -326,7 +356,7 @@ def ra_l3(links: set[Pair], shape: tuple[int, int]) -> dict[Pair, float]:
 
 ALGORITHMS: dict[str, Callable[[Net, dict[str, Any], int, dict[str, Any]], None]] = {
     "static": static, "set": set_, "snfs": snfs, "rigl": rigl, "deepr": deepr, "softdeepr": softdeepr, "gmp": gmp,
-    "cht": cht, "chts": chts, "mest": mest, "granet": granet,
+    "cht": cht, "chts": chts, "mest": mest, "granet": granet, "srigl": srigl,
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.utils import counters
 from torch.nn import functional
 
 import deepgraph as dg
@@ -275,14 +276,55 @@ def test_edits_between_forward_and_backward_are_refused():
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_compiled_network_gives_the_same_and_is_compiled_again_after_an_edit():
-    model, x = make("conv2d"), inputs("conv2d")
+@pytest.mark.parametrize("kind", CELLS)
+def test_a_compiled_network_gives_the_same_and_edits_compile_nothing_again(kind):
+    model, x = make(kind, activation="prelu"), inputs(kind)
     torch._dynamo.reset()
+    counters.clear()
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
-    for _ in range(2):
-        torch.testing.assert_close(compiled(x), model(x))
+    for _ in range(3):
+        found = []
+        for call in (model, compiled):
+            model.zero_grad()
+            leaf = x.clone().requires_grad_()
+            y = call(leaf)
+            y.square().sum().backward()
+            found.append([y.detach(), leaf.grad, *(p.grad for p in model.parameters())])
+        torch.testing.assert_close(*found)
+        with torch.no_grad():
+            torch.testing.assert_close(compiled(x), model(x))
         src, dst = model.graph.edge_arrays()
         model.graph.edit(drop=(src[:2].copy(), dst[:2].copy()))
+    # One for training and one for inference.
+    assert counters["stats"]["unique_graphs"] == 2
+    torch._dynamo.reset()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_compiled_network_captures_refuses_and_has_no_second_order():
+    model, x = make("linear"), inputs("linear")
+    torch._dynamo.reset()
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    values = model.layer.edges
+    captured = []
+    for call in (model, compiled):
+        values.arm()
+        call(x).square().sum().backward()
+        captured.append(values.captured()[0].clone())
+        values.disarm()
+    torch.testing.assert_close(*captured)
+    y = compiled(x)
+    src, dst = model.graph.edge_arrays()
+    with pytest.raises(EditRefusedError, match="between a forward and its backward"):
+        model.graph.edit(drop=(src[:1], dst[:1]))
+    y.sum().backward()
+    model.graph.edit(drop=(src[:1], dst[:1]))
+    handle = model._engines["cells"].handle
+    parameters = model._engines["cells"].parameters()
+    y = torch.ops.deepgraph.cells(x.reshape(len(x), 3, -1), parameters, handle)[0]
+    (grad,) = torch.autograd.grad(y.square().sum(), parameters[0], create_graph=True)
+    with pytest.raises(UnsupportedOperationError, match="second-order gradients through a compiled graph of cells"):
+        grad.sum().backward()
     torch._dynamo.reset()
 
 

@@ -26,6 +26,10 @@ def graph():
     return dg.priors.random_layered([6, 5, 4, 2], 0.7, seed=0, skip=1)
 
 
+def small():
+    return dg.priors.random_layered([3, 5, 4, 2], 0.7, seed=0, skip=1)
+
+
 MODELS = {
     "ffn csr": lambda: dg.MaskedDeepFFN(6, 3, [7, 5], density=0.5, storage="csr", seed=0),
     "ffn masked": lambda: dg.MaskedDeepFFN(6, 3, [7, 5], density=0.5, storage="masked", seed=0),
@@ -38,6 +42,8 @@ MODELS = {
     "convolution csr": lambda: convolved("csr"),
     "convolution masked": lambda: convolved("masked"),
     "sparsified": lambda: sparsified(),
+    "prelu": lambda: dg.MaskedDeepFFN(6, 3, [7, 5], density=0.5, storage="csr", activation="prelu", seed=0),
+    "cells": lambda: dg.MaskedDeepDAN.from_graph(small(), cell=dg.cells.Linear(2), activation="prelu", seed=0),
 }
 
 

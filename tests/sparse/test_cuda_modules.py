@@ -36,10 +36,11 @@ def make(kind: str, storage: str) -> nn.Module:
         with torch.random.fork_rng():
             torch.manual_seed(0)
             return dg.sparsify(nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 4)).double(), 0.5, seed=0)
-    return dg.MaskedDeepFFN(6, 4, [7], density=0.5, activation="tanh", **options)
+    bend = "prelu" if kind == "prelu" else "tanh"
+    return dg.MaskedDeepFFN(6, 4, [7], density=0.5, activation=bend, **options)
 
 
-KINDS = ["ffn", "graph", "linear", "convolution", "cells", "sparsified"]
+KINDS = ["ffn", "prelu", "graph", "linear", "convolution", "cells", "sparsified"]
 
 
 @pytest.mark.parametrize("storage", ["csr", "coo", "masked"])

@@ -54,6 +54,58 @@ def test_auto_picks_each_layer_by_its_own_density():
     assert "edge values because 5.00% of the pairs are edges" in str(model.plan)
 
 
+@pytest.mark.skipif(not has_numba(), reason="few rows are a matter of the compiled kernels")
+def test_auto_picks_by_the_batch_that_a_model_is_made_for_and_stays_with_it(tmp_path, fixed_table):
+    wide, sizes = (300, 300, [300]), [300, 300, 300]
+    storages = {
+        batch: [layer.storage for layer in dg.MaskedDeepFFN(*wide, density=[0.4, 0.9], batch=batch, seed=0)._layers()]
+        for batch in (1, 4, 16, 128)
+    }
+    assert storages == {1: ["masked"] * 2, 4: ["csr"] * 2, 16: ["csr", "masked"], 128: ["csr", "masked"]}
+    g = dg.priors.random_layered(sizes, 0.4, seed=0)
+    makers = {
+        "linear": lambda batch: dg.SparseLinear(300, 300, 0.4, batch=batch, seed=0),
+        "graph": lambda batch: dg.MaskedDeepDAN.from_graph(g, batch=batch, seed=0),
+        "dan": lambda batch: dg.MaskedDeepDAN(4, 2, g, batch=batch, seed=0),
+        "small": lambda batch: dg.MaskedDeepFFN(9, 3, [8], density=1.0, batch=batch, seed=0),
+    }
+    for kind, make in makers.items():
+        model = make(1)
+        assert {part.batch for part in model.plan.parts} == {1}
+        assert "at batch 1 about" in str(model.plan)
+        assert "made for batch" not in str(model.plan)
+        x = torch.ones(2, model._layers()[0].edge_set.num_sources if kind != "graph" else 300)
+        other = make(128)
+        before = [layer.storage for layer in other._layers()]
+        torch.testing.assert_close(model(x), other(x))
+        plan = str(other.plan_for(1))
+        assert "at batch 1 about" in plan
+        if kind == "small":
+            assert "made for batch 128: at batch 1 'auto' takes csr for layer 0, layer 1; build the model with" in plan
+        if kind == "linear":
+            assert "made for batch 128: at batch 1 'auto' takes masked for linear; build the model with batch=1" in plan
+        with torch.no_grad():
+            other(x[:1])
+        assert [layer.storage for layer in other._layers()] == before
+        dg.save(model, tmp_path / kind)
+        assert str(dg.load(tmp_path / kind).plan) == str(model.plan)
+    with pytest.raises(ArgumentError, match="batch: expected an integer from 1"):
+        makers["linear"](0)
+    with pytest.raises(ArgumentError, match="batch: expected an integer from 1"):
+        model.plan_for(0)
+
+
+def test_every_kind_of_engine_has_a_plan_for_a_batch():
+    g = dg.priors.random_layered([3, 4, 2], 0.8, seed=0)
+    for model in (
+        dg.SparseConv2d(2, 3, 3, 0.5, seed=0),
+        dg.MaskedDeepDAN.from_graph(g, cell=dg.cells.Linear(2), seed=0),
+        dg.MaskedDeepDAN(4, 2, g, True, seed=0),
+    ):
+        parts = zip(model.plan.parts, model.plan_for(256).parts, strict=True)
+        assert all(b.multiply_adds == 2 * a.multiply_adds and b.batch == 256 for a, b in parts)
+
+
 @pytest.mark.parametrize("storage", ["csr", "coo", "masked"])
 def test_storages_give_the_same_and_masked_stays_zero_off_the_mask(storage):
     runs = []

@@ -31,6 +31,7 @@ def _evaluate(graph, x):
     bias = graph.node_column("bias")
     names = graph.node_column("activation")
     reduce = graph.node_column("reduce") if graph.has_node_column("reduce") else np.full(n, "sum")
+    slope = graph.node_column("slope") if graph.has_node_column("slope") else np.zeros(n)
     value = np.zeros((n, len(x)))
     is_input = np.zeros(n, dtype=bool)
     for column, position in enumerate(graph.input_positions()):
@@ -44,7 +45,7 @@ def _evaluate(graph, x):
             products = weight[part].astype(np.float64)[:, None] * value[src[part]]
             joined = _JOIN[str(reduce[v])](products) if len(products) else 0
             z = bias[v] + joined
-            value[v] = _FUNCTIONS[str(names[v])](z)
+            value[v] = np.where(z > 0, z, slope[v] * z) if names[v] == "prelu" else _FUNCTIONS[str(names[v])](z)
     return value[graph.output_positions()].T.reshape(len(x), *graph.graph["output_shape"])
 
 
