@@ -13,8 +13,20 @@ import numpy.typing as npt
 from scipy import sparse
 
 from deepgraph.errors import ArgumentError, DtypeError, EdgeError, ShapeError, TooLargeError
+from deepgraph.graph.merging import loop_for
 
-__all__ = ["as_ids", "checked_ids", "compress", "expand", "find", "lower_bound", "read_only", "show_pairs", "transpose"]
+__all__ = [
+    "as_ids",
+    "checked_ids",
+    "compress",
+    "expand",
+    "find",
+    "lower_bound",
+    "read_only",
+    "show_pairs",
+    "sources_of",
+    "transpose",
+]
 
 Array = npt.NDArray[Any]
 Ids = npt.NDArray[np.integer[Any]]
@@ -143,6 +155,19 @@ def expand(indptr: Array) -> npt.NDArray[np.int32]:
     return np.repeat(np.arange(len(indptr) - 1, dtype=np.int32), np.diff(indptr))
 
 
+def sources_of(indptr: Array, rows: Array) -> npt.NDArray[np.int32]:
+    """Return the sources (K,) of edges, given by their rows in canonical order.
+
+    Examples
+    --------
+    >>> sources_of(np.array([0, 2, 2, 3]), np.array([1, 2])).tolist()
+    [0, 2]
+    """
+    if 8 * len(rows) > indptr[-1]:
+        return expand(indptr)[rows]
+    return (np.searchsorted(indptr, rows, side="right") - 1).astype(np.int32)
+
+
 def lower_bound(indptr: Array, dst: Array, src: Array, target: Array) -> npt.NDArray[np.int64]:
     """Return for each pair (K,) the first edge of row `src` whose target is not below `target`.
 
@@ -150,6 +175,11 @@ def lower_bound(indptr: Array, dst: Array, src: Array, target: Array) -> npt.NDA
     -----
     A binary search that runs for all pairs at once: O(K log D) for the largest degree D, and no array of length E.
     """
+    loop = loop_for("bounds", len(src)) if len(dst) else None
+    if loop is not None:
+        found = np.empty(len(src), np.int64)
+        loop(indptr, dst, np.asarray(src, np.int64), np.asarray(target, np.int64), found)
+        return found
     low = indptr[src].astype(np.int64)
     high = indptr[src + 1].astype(np.int64)
     if len(dst) == 0:
@@ -164,6 +194,13 @@ def lower_bound(indptr: Array, dst: Array, src: Array, target: Array) -> npt.NDA
 
 def find(indptr: Array, dst: Array, src: Array, target: Array) -> npt.NDArray[np.int64]:
     """Return the index of each pair (K,) in canonical order, -1 where there is no such edge."""
+    # Pairs in order that are not few are looked up row by row.
+    loop = loop_for("find", len(src)) if 8 * len(src) >= len(dst) > 0 and (src[1:] >= src[:-1]).all() else None
+    if loop is not None:
+        found = np.empty(len(src), np.int64)
+        place = np.full(max(int(dst.max()), int(target.max())) + 1, -1, np.int64)
+        loop(indptr, dst, np.asarray(src, np.int64), np.asarray(target, np.int64), place, found)
+        return found
     at = lower_bound(indptr, dst, src, target)
     if len(dst) == 0:
         return np.full(len(at), -1, np.int64)

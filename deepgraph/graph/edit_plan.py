@@ -12,6 +12,7 @@ from deepgraph.graph import arrays as ea
 from deepgraph.graph.arrays import Array
 from deepgraph.graph.columns import Columns
 from deepgraph.graph.history import EdgeEdit, next_transaction
+from deepgraph.graph.row_layout import laid_out
 from deepgraph.graph.row_moves import RowMoves
 
 if TYPE_CHECKING:
@@ -85,14 +86,12 @@ def plan_edit(
     """
     drop_src, drop_dst = pair_ids(drop, edges.num_sources, edges.num_targets, f"{edges.name}: drop")
     grow_src, grow_dst = pair_ids(grow, edges.num_sources, edges.num_targets, f"{edges.name}: grow")
-    rows = _existing(edges, drop_src, drop_dst)
+    rows, drop_src = _existing(edges, drop_src, drop_dst)
     edges.check_admissible(grow_src, grow_dst)
     indptr, targets, order = ea.compress(
         grow_src, grow_dst, edges.num_sources, edges.num_targets, f"{edges.name}: grow"
     )
-    sources = ea.expand(indptr)
-    at = ea.lower_bound(edges.indptr, edges.dst, sources, targets)
-    _refuse_existing(edges, sources, targets, at, rows)
+    layout, sources = laid_out(edges, rows, indptr, targets), ea.expand(indptr)
     given = {key: _grown_column(edges, key, values, len(sources), order, finite) for key, values in columns.items()}
     if default_weight and len(sources) and "weight" not in given and edges.weighted:
         zeros = np.zeros(len(sources), edges.weight_dtype)
@@ -100,14 +99,12 @@ def plan_edit(
             given["weight"] = zeros
         else:
             rest = _with_weights(rest, len(sources))
-    drop_src = (np.searchsorted(edges.indptr, rows, side="right") - 1).astype(np.int32)
     dropped_columns, dropped_rest = edges.columns.cut(rows) if len(rows) else ({}, None)
     edit = EdgeEdit(
         dropped=(ea.read_only(drop_src), ea.read_only(edges.dst[rows])),
         grown=(ea.read_only(sources), ea.read_only(targets)),
         dropped_rows=ea.read_only(rows),
-        # A grown edge stands behind the surviving edges below it and the grown edges before it.
-        grown_rows=ea.read_only(at - np.searchsorted(rows, at) + np.arange(len(at))),
+        grown_rows=layout.moves.grown,
         num_before=edges.num_edges,
         dropped_columns=dropped_columns,
         grown_columns=given,
@@ -119,7 +116,7 @@ def plan_edit(
     )
     for listener in edges.listeners():
         listener.edit_check(edges, edit)
-    return _laid_out(edges, edit)
+    return PreparedEdit(edges, edit, layout.moves, layout.indptr, layout.dst)
 
 
 def _with_weights(rest: Columns | None, count: int) -> Columns:
@@ -131,19 +128,8 @@ def _with_weights(rest: Columns | None, count: int) -> Columns:
     return result
 
 
-def _laid_out(edges: EdgeSet, edit: EdgeEdit) -> PreparedEdit:
-    """Return the edit with the arrays that it will leave."""
-    moves = edit.moves()
-    dst = moves.apply(edges.dst)
-    dst[edit.grown_rows] = edit.grown[1]
-    rows = edges.num_sources
-    change = np.bincount(edit.grown[0], minlength=rows) - np.bincount(edit.dropped[0], minlength=rows)
-    indptr = edges.indptr + np.concatenate([[0], np.cumsum(change)])
-    return PreparedEdit(edges, edit, moves, indptr, dst)
-
-
-def _existing(edges: EdgeSet, src: Array, dst: Array) -> Array:
-    """Return the rows of the pairs, ascending, refused unless each is an edge and named once."""
+def _existing(edges: EdgeSet, src: Array, dst: Array) -> tuple[Array, Array]:
+    """Return the rows of the pairs, ascending, and their sources, refused unless each is an edge and named once."""
     rows = edges.find(src, dst)
     if (rows < 0).any():
         at = np.flatnonzero(rows < 0)
@@ -151,6 +137,8 @@ def _existing(edges: EdgeSet, src: Array, dst: Array) -> Array:
             f"{edges.name}: drop: expected edges that exist, got {at.size} that do not: "
             f"{ea.show_pairs(src[at], dst[at])}"
         )
+    if (rows[1:] > rows[:-1]).all():
+        return rows, src.astype(np.int32)
     order = np.argsort(rows, kind="stable")
     rows = rows[order]
     twice = np.flatnonzero(np.diff(rows) == 0)
@@ -160,22 +148,7 @@ def _existing(edges: EdgeSet, src: Array, dst: Array) -> Array:
             f"{edges.name}: drop: expected each pair once, got {twice.size} duplicated: "
             f"{ea.show_pairs(src[at], dst[at])}; use numpy.unique"
         )
-    return rows
-
-
-def _refuse_existing(edges: EdgeSet, src: Array, dst: Array, at: Array, dropped: Array) -> None:
-    """Raise `EdgeError` if a pair is an edge that is not dropped; `at` is where each pair stands or would stand."""
-    exists = np.zeros(len(src), bool)
-    inside = at < edges.indptr[src + 1]
-    exists[inside] = edges.dst[at[inside]] == dst[inside]
-    if len(dropped):
-        here = at[exists]
-        exists[exists] = dropped[np.minimum(np.searchsorted(dropped, here), len(dropped) - 1)] != here
-    if exists.any():
-        raise EdgeError(
-            f"{edges.name}: grow: expected pairs that are no edges, got {int(exists.sum())} that exist: "
-            f"{ea.show_pairs(src[exists], dst[exists])}"
-        )
+    return rows, src[order].astype(np.int32)
 
 
 def pair_ids(pairs: Pairs | None, num_sources: int, num_targets: int, name: str) -> tuple[Array, Array]:

@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 
 from deepgraph.graph.arrays import Array
+from deepgraph.graph.merging import loop_for
 
-__all__ = ["RowMoves"]
+__all__ = ["GATHERED", "RowMoves"]
 
 # Rows that are moved at once: what a block needs besides the column and its result stays in the processor's cache.
 _BLOCK = 2**16
+# Up to so many rows an index of them, which all columns then follow, costs little memory.
+GATHERED = 2**21
 
 
 class RowMoves:
@@ -25,6 +28,8 @@ class RowMoves:
         Rows after the edit, ascending.
     num_before : int
         Number of rows before the edit.
+    gather : (num_after,) int, optional
+        What `gather` returns, where it is known.
 
     Examples
     --------
@@ -37,10 +42,10 @@ class RowMoves:
     ([-1, 1, 2], [1, 2])
     """
 
-    def __init__(self, dropped: Array, grown: Array, num_before: int) -> None:
+    def __init__(self, dropped: Array, grown: Array, num_before: int, gather: Array | None = None) -> None:
         self.dropped, self.grown, self.num_before = dropped, grown, num_before
         self.num_after = num_before - len(dropped) + len(grown)
-        self._gather: Array | None = None
+        self._gather = gather
         self._kept_below = grown - np.arange(len(grown))
 
     def new_rows(self, rows: Array) -> Array:
@@ -61,9 +66,13 @@ class RowMoves:
         Notes
         -----
         O(E) copying in blocks: a block that the edit does not touch is copied as it is, and no index of all rows is
-        made, whose memory would cost more than the moves.
+        made, whose memory would cost more than the moves. Where there is one already, it is followed.
         """
         result = np.empty(self.num_after, column.dtype) if out is None else out
+        loop = loop_for("take", self.num_after) if self._gather is not None and self.num_before else None
+        if loop is not None and column.dtype.kind in "iuf":
+            loop(column, self._gather, result.dtype.type(fill), result)
+            return result
         bounds = np.append(np.arange(0, self.num_before, _BLOCK), self.num_before)
         drops = np.searchsorted(self.dropped, bounds)
         kept = bounds - drops

@@ -106,7 +106,7 @@ class Kernel(ABC):
 
     def activations(self, saved: Tensor, batch: int) -> Tensor:
         """Return A (N, B): what every position put out in the forward pass that returned `saved`."""
-        return self._by_position(self._rows(saved, batch)[: self.topology.num_nodes])
+        return self._by_position(saved, batch)
 
     def gradients(self, dz: Tensor, batch: int) -> Tensor:
         """Return dZ (N, B): the gradient of every position's sum z, from the `dz` of a backward pass.
@@ -114,14 +114,20 @@ class Kernel(ABC):
         It is 0 for inputs, and for nodes that reduce by maximum or product: A[u] * dZ[v] is the gradient of an absent
         edge (u, v) only where v sums.
         """
-        result = self._by_position(self._rows(dz, batch)[: self.topology.num_nodes])
-        result[torch.from_numpy(self.topology.is_input | (self.topology.reduce != 0)).to(result.device)] = 0
+        result = self._by_position(dz, batch)
+        rows = self.topology.without_gradient
+        if len(rows) and rows[-1] - rows[0] == len(rows) - 1:
+            result[int(rows[0]) : int(rows[-1]) + 1] = 0
+        elif len(rows):
+            result.index_fill_(0, torch.from_numpy(rows.copy()).to(result.device), 0)
         return result
 
-    def _by_position(self, ranked: Tensor) -> Tensor:
-        if self.topology.is_ordered:
-            return ranked.clone()
-        return ranked.index_select(0, torch.from_numpy(self.topology.rank.copy()).to(ranked.device))
+    def _by_position(self, blocks: Tensor, batch: int) -> Tensor:
+        ranked = self._rows(blocks, batch)[: self.topology.num_nodes]
+        if not self.topology.is_ordered:
+            return ranked.index_select(0, torch.from_numpy(self.topology.rank.copy()).to(ranked.device))
+        shared = ranked.untyped_storage().data_ptr() == blocks.untyped_storage().data_ptr()
+        return ranked.clone() if shared else ranked
 
     def check_new(self, x: Tensor, weights: list[Tensor], bias: Tensor) -> None:
         """Check tensors, unless those of the last call were alike; see `check`."""

@@ -64,6 +64,18 @@ def layer_pairs(topology: Topology) -> tuple[int, ...]:
     return tuple((computed[1:] * np.diff(starts)[:-1]).tolist())
 
 
+def _joins_neighbours(topology: Topology) -> bool:
+    """Return whether edges join neighbouring stages only, one weight tensor for each; positions are ranks."""
+    starts, indptr, target = topology.stage_starts, topology.source_indptr, topology.dst
+    if len(starts) < 3 or tuple(np.diff(indptr[starts])[:-1].tolist()) != topology.splits:
+        return False
+    # Targets of a node ascend: its first and its last one say it of all.
+    nodes = np.flatnonzero(indptr[1:] > indptr[:-1])
+    stage = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    ends = target[indptr[nodes]], target[indptr[nodes + 1] - 1]
+    return all(bool((stage[end] == stage[nodes] + 1).all()) for end in ends)
+
+
 def describe(topology: Topology) -> Facts:
     """Return the facts of a topology that a plan needs.
 
@@ -75,12 +87,7 @@ def describe(topology: Topology) -> Facts:
     """
     starts = topology.stage_starts
     widths = np.diff(starts)
-    stage = np.repeat(np.arange(len(widths)), widths)[topology.rank]
-    source, target = stage[topology.src], stage[topology.dst]
-    counts = tuple(np.bincount(source, minlength=len(widths) - 1).tolist())
-    layered = (
-        len(widths) > 1 and topology.is_ordered and bool((target == source + 1).all()) and counts == topology.splits
-    )
+    layered = topology.is_ordered and _joins_neighbours(topology)
     computed = np.add.reduceat(topology.bias_index >= 0, starts[:-1], dtype=np.int64)
     if layered:
         pairs = layer_pairs(topology)

@@ -16,8 +16,8 @@ from deepgraph.kernels.topology import Topology
 __all__ = ["Parts", "Values", "steps"]
 
 
-def steps(to: NDArray[np.int32], origin: NDArray[np.int32]) -> NDArray[Any]:
-    """Return to - origin (E,) as int16 where that fits, else int32.
+def steps(to: NDArray[np.int32], origin: NDArray[np.int32], count: int | None = None) -> NDArray[Any]:
+    """Return to - origin (E,) as int16 where that fits, else int32; both are below `count` where that is given.
 
     Examples
     --------
@@ -28,7 +28,11 @@ def steps(to: NDArray[np.int32], origin: NDArray[np.int32]) -> NDArray[Any]:
     """
     step = np.subtract(to, origin, dtype=np.int32)
     limits = np.iinfo(np.int16)
-    fits = step.size == 0 or (limits.min <= step.min() and step.max() <= limits.max)
+    fits = (
+        (count is not None and count <= limits.max)
+        or step.size == 0
+        or (limits.min <= step.min() and step.max() <= limits.max)
+    )
     step = step.astype(np.int16) if fits else step
     step.flags.writeable = False
     return step

@@ -10,8 +10,10 @@ import numba
 __all__ = ["compiled"]
 
 
-def compiled(function: Callable[..., Any]) -> Any:
+def compiled(function: Callable[..., Any], any_order: bool = False) -> Any:
     """Return the function compiled on first use, cached on disk where some directory can be written.
+
+    With `any_order` sums may be taken in any order, for functions whose last bits do not matter.
 
     Examples
     --------
@@ -19,7 +21,10 @@ def compiled(function: Callable[..., Any]) -> Any:
     0.25
     """
     # Division as in numpy: Python's test for zero would keep LLVM from vectorising the loops.
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+    if any_order:
+        options["fastmath"] = True
     try:
-        return numba.njit(nogil=True, error_model="numpy", cache=True)(function)
+        return numba.njit(cache=True, **options)(function)
     except RuntimeError:
-        return numba.njit(nogil=True, error_model="numpy")(function)
+        return numba.njit(**options)(function)

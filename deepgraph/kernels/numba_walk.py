@@ -172,7 +172,12 @@ class NumbaWalk(Kernel):
         return tiling(batch, self.saved_dtype(dtype).itemsize)
 
     def _rows(self, blocks: Tensor, batch: int) -> Tensor:
-        return blocks.permute(1, 0, 2).reshape(blocks.shape[1], -1)[:, :batch]
+        tiles, rows, tile = blocks.shape
+        if tiles == 1:
+            return blocks[0, :, :batch]
+        joined = torch.from_numpy(self._buffers.array((rows, tiles * tile), blocks.numpy().dtype))
+        joined.view(rows, tiles, tile).copy_(blocks.transpose(0, 1))
+        return joined[:, :batch]
 
     @cached_property
     def _nodes(self) -> tuple[NDArray[np.int32], ...]:
@@ -193,16 +198,10 @@ class NumbaWalk(Kernel):
         return Parts.of(self.topology)
 
     @cached_property
-    def _to_source(self) -> NDArray[Any]:
-        """Return (E,) in target-major order: what to add to the rank of each edge's target to get its source's."""
-        t = self.topology
-        return steps(t.source_rank, np.repeat(np.arange(t.num_nodes, dtype=np.int32), np.diff(t.target_indptr)))
-
-    @cached_property
     def _to_target(self) -> NDArray[Any]:
         """Return (E,) in canonical order: what to add to the rank of each edge's source to get its target's."""
         t = self.topology
-        return steps(t.target_rank, t.rank[t.src])
+        return steps(t.target_rank, t.src if t.is_ordered else t.rank[t.src], t.num_nodes)
 
     @cached_property
     def _is_seeded(self) -> NDArray[np.int32]:
@@ -302,7 +301,7 @@ class NumbaWalk(Kernel):
         values = Values.of(self._parts, [_computable(weight) for weight in weights])
         gathered = self._buffers.array((t.num_edges,), number)
         loops.gather(*values.by_target, t.target_perm, gathered)
-        nodes, edges = (*self._nodes, biases), (loops.index, self._to_source, gathered)
+        nodes, edges = (*self._nodes, biases), (loops.index, t.source_step, gathered)
 
         def task(bounds: tuple[int, int]) -> None:
             loops.forward(columns, saved, y, nodes, *edges, biases, self._inputs, self._outputs, *bounds)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from deepgraph.kernels.compiler import has_numba
 from deepgraph.kernels.facts import describe, layer_pairs
 from deepgraph.kernels.topology import Topology
 
@@ -131,11 +132,20 @@ def panel_table(topology: Topology, rows: int, by_source: bool) -> Table:
     near = np.r_[width[1:], 0] if by_source else np.r_[0, width[:-1]]
     panels = np.maximum(1, -(-near // rows))
     indptr = topology.source_indptr if by_source else topology.target_indptr
+    begin = starts[np.clip(stage + (1 if by_source else -1), 0, len(width))]
+    most = int(panels.max())
+    if has_numba():
+        from deepgraph.kernels.numba_transpose import panel_bounds
+
+        pointers = np.empty((topology.num_nodes, most + 1), np.int32)
+        if by_source:
+            panel_bounds(indptr, topology.target_rank, begin, rows, pointers)
+        else:
+            panel_bounds(indptr, topology.source_step, begin - np.arange(topology.num_nodes), rows, pointers)
+        return starts.astype(np.int32), panels.astype(np.int32), pointers
     other = topology.target_rank if by_source else topology.source_rank
     node = np.repeat(np.arange(topology.num_nodes), np.diff(indptr))
-    begin = starts[stage[node] + (1 if by_source else -1)]
-    most = int(panels.max())
-    counts = np.bincount(node * most + (other - begin) // rows, minlength=topology.num_nodes * most)
+    counts = np.bincount(node * most + (other - begin[node]) // rows, minlength=topology.num_nodes * most)
     within = np.cumsum(counts.reshape(-1, most), axis=1)
-    pointers = indptr[:-1, None] + np.c_[np.zeros(topology.num_nodes, np.int64), within]
-    return starts.astype(np.int32), panels.astype(np.int32), pointers.astype(np.int32)
+    pointers = (indptr[:-1, None] + np.c_[np.zeros(topology.num_nodes, np.int64), within]).astype(np.int32)
+    return starts.astype(np.int32), panels.astype(np.int32), pointers

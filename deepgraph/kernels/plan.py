@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from importlib.util import find_spec
 from typing import Any
 
 from deepgraph.errors import ArgumentError, FileFormatError, TooLargeError, UnsupportedOperationError
+from deepgraph.kernels.compiler import has_numba
 from deepgraph.kernels.facts import Facts
 from deepgraph.kernels.thresholds import thresholds
 from deepgraph.kernels.tiling import tiling
@@ -181,17 +181,6 @@ class Plan:
             )
             lines.extend(f"{part.name}: {note}" for note in part.notes)
         return "\n".join(line.rstrip() for line in lines)
-
-
-def has_numba() -> bool:
-    """Return whether numba can be imported.
-
-    Examples
-    --------
-    >>> isinstance(has_numba(), bool)
-    True
-    """
-    return find_spec("numba") is not None
 
 
 def check_batch(batch: int) -> int:

@@ -17,13 +17,16 @@ from scipy import sparse
 
 from deepgraph.errors import ArgumentError, DtypeError, EdgeError, ShapeError, StructureError
 from deepgraph.kernels.activations import activation
+from deepgraph.kernels.compiler import has_numba
 
 __all__ = ["Topology"]
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 
-_MAX_INT32 = 2**31 - 1
+_MAX_INT32, _MAX_INT16 = 2**31 - 1, 2**15 - 1
+# Fewer edges are sorted by scipy before a compiled loop is even found.
+_COMPILED_FROM = 1 << 14
 
 
 def _integers(name: str, values: ArrayLike, dtype: type[np.integer[Any]]) -> NDArray[Any]:
@@ -247,6 +250,11 @@ class Topology:
         return mask
 
     @cached_property
+    def without_gradient(self) -> Int64:
+        """Return the positions (K,) of inputs, and of nodes that reduce by maximum or product."""
+        return _frozen(np.flatnonzero(self.is_input | (self.reduce != 0)))
+
+    @cached_property
     def order(self) -> Int32:
         """Return (N,) int32, the positions in program order: by stage, then by position."""
         if (self.stage[:-1] <= self.stage[1:]).all():
@@ -332,15 +340,25 @@ class Topology:
         return self.dst if self.is_ordered else _frozen(self.rank[self.dst])
 
     @cached_property
-    def _by_target(self) -> tuple[Int32, Int32]:
-        # Two counting sorts in scipy's C++: rows into program order, then the transposition, linear in edges.
+    def _by_target(self) -> tuple[Int32, Int32, NDArray[Any]]:
+        """Return (indptr (N + 1,), perm (E,), step (E,)): the edges by target; see `source_step`."""
         n, edges = self.num_nodes, self.num_edges
-        perm = np.arange(edges, dtype=np.int32)
-        rows = sparse.csr_array((perm, self.target_rank, self.source_indptr), shape=(n, n))
+        if edges >= _COMPILED_FROM and has_numba():
+            from deepgraph.kernels.numba_transpose import transpose
+
+            indptr, perm = np.empty(n + 1, np.int32), np.empty(edges, np.int32)
+            step = np.empty(edges, np.int16 if n <= _MAX_INT16 else np.int32)
+            transpose(self.source_indptr, self.target_rank, self.order, indptr, perm, step)
+            return _frozen(indptr), _frozen(perm), _shortened(step)
+        # Two counting sorts in scipy's C++: rows into program order, then the transposition, linear in edges.
+        numbers = np.arange(edges, dtype=np.int32)
+        rows = sparse.csr_array((numbers, self.target_rank, self.source_indptr), shape=(n, n))
         by_target = (rows if self.is_ordered else rows[self.order]).tocsc()
-        return tuple(  # type: ignore[return-value]
-            _frozen(part.astype(np.int32, copy=False)) for part in (by_target.indptr, by_target.data)
-        )
+        indptr, perm = (_frozen(part.astype(np.int32, copy=False)) for part in (by_target.indptr, by_target.data))
+        source = self.src[perm]
+        step = source if self.is_ordered else self.rank[source]
+        step = step - np.repeat(np.arange(n, dtype=np.int32), np.diff(indptr))
+        return indptr, perm, _shortened(step)
 
     @property
     def target_indptr(self) -> Int32:
@@ -348,13 +366,21 @@ class Topology:
         return self._by_target[0]
 
     @property
+    def source_step(self) -> NDArray[Any]:
+        """Return (E,) in target-major order: rank of each edge's source minus that of its target.
+
+        For each target they ascend. int16 where they all fit, else int32.
+        """
+        return self._by_target[2]
+
+    @property
     def source_rank(self) -> Int32:
         """Return (E,) int32 in target-major order: the rank of each edge's source, ascending for each target.
 
-        Made anew at each call: kernels keep what they need of it in a shorter form.
+        Made anew at each call: kernels keep `source_step`, which is shorter.
         """
-        source = self.src[self.target_perm]
-        return _frozen(source if self.is_ordered else self.rank[source])
+        target = np.repeat(np.arange(self.num_nodes, dtype=np.int32), np.diff(self.target_indptr))
+        return _frozen(target + self.source_step)
 
     @property
     def target_perm(self) -> Int32:
@@ -368,6 +394,13 @@ class Topology:
             return self.target_perm, self.source_rank
         perm = np.argsort(self.target_rank, kind="stable").astype(np.int32)
         return _frozen(perm), _frozen(self.rank[self.src[perm]])
+
+
+def _shortened(step: NDArray[Any]) -> NDArray[Any]:
+    """Return differences (E,) as int16 where they all fit."""
+    if step.dtype != np.int16 and (step.size == 0 or (step.min() >= -_MAX_INT16 and step.max() <= _MAX_INT16)):
+        step = step.astype(np.int16)
+    return _frozen(step)
 
 
 def _frozen(array: NDArray[Any]) -> NDArray[Any]:
@@ -387,6 +420,7 @@ _DTYPES: dict[str, type[np.integer[Any]]] = {
 
 _NODE_ONLY = {
     "is_input",
+    "without_gradient",
     "order",
     "rank",
     "is_ordered",

@@ -61,6 +61,11 @@ class FreePairs(AbsentPairs):
         return found
 
     @cached_property
+    def compressed(self) -> tuple[Index, npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+        """Return the pairs of the edge set as compressed rows, and 1 for those that stay."""
+        return (*self.__dict__["edges"].csr(), self._stays.view(np.uint8))
+
+    @cached_property
     def count(self) -> int:
         """Return the number of pairs that may grow."""
         return self.num_admissible - self.num_edges
@@ -141,16 +146,17 @@ def swap(edges: EdgeSet, rows: Index, grown: Pairs, keep: bool) -> tuple[Pairs, 
     [[0], [0], [0], [1]]
     """
     src, dst = edges.pairs()
-    u, v = src[rows].astype(np.int64), dst[rows].astype(np.int64)
-    old, new = u * edges.num_targets + v, grown[0] * edges.num_targets + grown[1]
     new_u, new_v = (np.asarray(side, np.int64) for side in grown)
+    new = new_u * edges.num_targets + new_v
     if not (new[1:] >= new[:-1]).all():
         order = np.argsort(new, kind="stable")
-        new, new_u, new_v = new[order], new_u[order], new_v[order]
-    if not keep or not len(old) or not len(new):
-        return (u, v), (new_u, new_v)
-    at = np.searchsorted(old, new)
-    stays = old[np.minimum(at, len(old) - 1)] == new
-    goes = np.ones(len(old), bool)
-    goes[at[stays]] = False
-    return (u[goes], v[goes]), (new_u[~stays], new_v[~stays])
+        new_u, new_v = new_u[order], new_v[order]
+    if keep and len(rows) and len(new):
+        # A grown pair that is an edge was dropped.
+        found = edges.find(new_u, new_v)
+        goes = np.zeros(edges.num_edges, bool)
+        goes[rows] = True
+        goes[found[found >= 0]] = False
+        rows, comes = rows[goes[rows]], np.flatnonzero(found < 0)
+        new_u, new_v = new_u[comes], new_v[comes]
+    return (src[rows].astype(np.int64), dst[rows].astype(np.int64)), (new_u, new_v)

@@ -108,8 +108,8 @@ class GradientGrowth(ScoredGrowth):
     ) -> list[Pairs]:
         """Return the best pairs of all edge sets together; see `Growth.choose`."""
         if len(values) == 1:
-            # Alone, an edge set needs no order among its best.
-            return [rewirer.pair_gradients(values[0]).best(free[0], count, ranked=False)[:2]]
+            # Alone, an edge set needs no scores and no order.
+            return [rewirer.pair_gradients(values[0]).best_pairs(free[0], count)]
         return super().choose(rewirer, values, free, count)
 
     def best(self, rewirer: Rewirer, values: EdgeValues, free: AbsentPairs, count: int) -> Scored:

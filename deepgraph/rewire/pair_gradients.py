@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from deepgraph.kernels.growth import AbsentPairs, best_absent, pair_scores
+from deepgraph.kernels.growth import AbsentPairs, best_absent, best_absent_pairs, pair_scores
 from deepgraph.kernels.products import product
 from deepgraph.kernels.selection import highest, largest
 from deepgraph.rewire.candidates import absent_into, best
@@ -19,6 +19,7 @@ from deepgraph.rewire.candidates import absent_into, best
 __all__ = ["AdamGradients", "DenseGradients", "FactorGradients", "PairGradients", "gradients_of"]
 
 Index = npt.NDArray[np.int64]
+Pairs = tuple[Index, Index]
 Scored = tuple[Index, Index, npt.NDArray[np.float64]]
 Scale = Literal["none", "rms"]
 Sum = Callable[[Tensor], Any] | None
@@ -41,6 +42,10 @@ class PairGradients(ABC):
 
         They come best first, or, faster, in canonical order where `ranked` is False.
         """
+
+    def best_pairs(self, free: AbsentPairs, count: int) -> Pairs:
+        """Return `(u, v)`, each (count,), the pairs of `best`, in canonical order."""
+        return self.best(free, count, ranked=False)[:2]
 
 
 class FactorGradients(PairGradients):
@@ -74,6 +79,10 @@ class FactorGradients(PairGradients):
     def best(self, free: AbsentPairs, count: int, ranked: bool = True) -> Scored:
         """Return the best free pairs; see `PairGradients`."""
         return best_absent(free, self.factors, count, scale=self.scale, reduce_block=self.add_up, ranked=ranked)
+
+    def best_pairs(self, free: AbsentPairs, count: int) -> Pairs:
+        """Return the best free pairs; see `PairGradients`."""
+        return best_absent_pairs(free, self.factors, count, scale=self.scale, reduce_block=self.add_up)
 
 
 class DenseGradients(PairGradients):

@@ -57,16 +57,22 @@ def chosen_storage(edges: EdgeSet, batch: int) -> str:
     return choose_storage(edges.density, elements=elements, batch=batch)
 
 
-def joined_pairs(parts: list[Part]) -> tuple[Array, Array, tuple[int, ...]]:
-    """Return `(src, dst, splits)` of all parts in positions of the whole."""
-    pairs = [layer.edge_set.pairs() for layer, _, _ in parts]
-    if len(parts) == 1:
+def joined_pairs(parts: list[Part], num_nodes: int) -> tuple[Array, Array, tuple[int, ...], Array]:
+    """Return `(src, dst, splits, indptr)` of all parts in positions of the whole, for `Topology.with_edges`."""
+    splits = tuple(layer.edge_set.num_edges for layer, _, _ in parts)
+    degree = np.zeros(num_nodes + 1, np.int64)
+    for layer, row, _ in parts:
+        degree[row + 1 : row + 1 + layer.edge_set.num_sources] = np.diff(layer.edge_set.indptr)
+    indptr = np.cumsum(degree).astype(np.int32)
+    if len(parts) == 1 and not parts[0][1] and not parts[0][2]:
         # What is not shifted is shared and not copied.
-        shifted = [end + np.int32(by) if by else end for end, by in zip(pairs[0], parts[0][1:], strict=True)]
-        return shifted[0], shifted[1], (len(pairs[0][0]),)
-    src = [src + np.int32(row) for (src, _), (_, row, _) in zip(pairs, parts, strict=True)]
-    dst = [dst + np.int32(column) for (_, dst), (_, _, column) in zip(pairs, parts, strict=True)]
-    return np.concatenate(src), np.concatenate(dst), tuple(len(s) for s in src)
+        return *parts[0][0].edge_set.pairs(), splits, indptr
+    src = np.repeat(np.arange(num_nodes, dtype=np.int32), np.diff(indptr))
+    dst, begin = np.empty(len(src), np.int32), 0
+    for (layer, _, column), count in zip(parts, splits, strict=True):
+        np.add(layer.edge_set.dst, np.int32(column), out=dst[begin : begin + count])
+        begin += count
+    return src, dst, splits, indptr
 
 
 class Engine:
@@ -93,7 +99,7 @@ class Engine:
 
     def __init__(self, parts: list[Part], nodes: dict[str, Any], storage: str, automatic: bool = False) -> None:
         self.parts, self.storage, self.automatic = parts, storage, automatic
-        src, dst, splits = joined_pairs(parts)
+        src, dst, splits, _ = joined_pairs(parts, nodes["num_nodes"])
         self.topology = Topology(src=src, dst=dst, splits=splits, **nodes)
         self.calibration, self.batch = "", NOMINAL_BATCH
         self.chain: tuple[Engine, ...] = (self,)
@@ -118,8 +124,9 @@ class Engine:
         weight = layer.weight if weight is None else weight
         placed = (weight.device, weight.dtype)
         if self._stale:
-            src, dst, splits = joined_pairs(self.parts)
-            self.topology = self.topology.with_edges(src, dst, splits, self._indptr())
+            # Edge sets check their pairs themselves.
+            src, dst, splits, indptr = joined_pairs(self.parts, self.topology.num_nodes)
+            self.topology = self.topology.with_edges(src, dst, splits, indptr)
             if self._program is not None and self._placed == placed:
                 self._program.replace_topology(self.topology, cause=None)
             self._stale = False
@@ -129,13 +136,6 @@ class Engine:
             self._program.armed = self._armed
             self._placed = placed
         return self._program
-
-    def _indptr(self) -> Array:
-        """Return where the edges of each position begin (N + 1,): edge sets check their pairs themselves."""
-        degree = np.zeros(self.topology.num_nodes + 1, np.int64)
-        for layer, row, _ in self.parts:
-            degree[row + 1 : row + 1 + layer.edge_set.num_sources] = np.diff(layer.edge_set.indptr)
-        return np.cumsum(degree).astype(np.int32)
 
     @property
     def armed(self) -> bool:
@@ -304,6 +304,8 @@ class Engine:
         edges = values.edge_set
         sources = [a[row : row + edges.num_sources] for a, _ in captured]
         targets = [dz[column : column + edges.num_targets] for _, dz in captured]
+        if len(captured) == 1:
+            return sources[0], targets[0]
         return torch.cat(sources, 1), torch.cat(targets, 1)
 
     def captured(self, values: EdgeValues) -> tuple[Tensor, ...]:

@@ -167,7 +167,7 @@ def checks(runs, real: bool) -> list[tuple[str, bool]]:
 WHY = (
     "the edit before the first step leaves fewer units of the first hidden layer alive; without it the error is within "
     "the tolerance. Settings but the sparsity are the defaults of the authors' code, and the cost of training below "
-    "says that sparsities, images, epochs and steps between edits are those of the paper; it reports one run after tuning"
+    "says that sparsities, images, epochs and steps between edits are those of the paper. It reports one tuned run"
 )
 WHY_UNITS = (
     "gradients before the first step point at few units of the first hidden layer, and what they grow then decides how "

@@ -1,0 +1,132 @@
+"""The best absent pairs found by products of bytes are those of a full sort, ties and all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from deepgraph.kernels import growth, growth_scan
+from deepgraph.kernels.compiler import has_numba
+from deepgraph.kernels.growth import AbsentPairs, best_absent, best_absent_pairs
+
+if not has_numba():
+    pytest.skip("numba is not installed", allow_module_level=True)
+if not __import__("deepgraph.kernels.vector_scores", fromlist=["_"]).can_multiply_bytes():
+    pytest.skip("the processor does not multiply bytes", allow_module_level=True)
+
+
+def random_pairs(rng: np.random.Generator, sources: int, targets: int) -> AbsentPairs:
+    keys = rng.choice(sources * targets, int(rng.random() * 0.2 * sources * targets), replace=False)
+    return AbsentPairs(sources, targets, *np.divmod(keys, targets))
+
+
+def drawn(kind: str, rng: np.random.Generator, sources: int, targets: int, batch: int) -> tuple[Any, Any]:
+    a, z = rng.standard_normal((sources, batch)), rng.standard_normal((targets, batch))
+    if kind == "outputs":
+        a, z = np.maximum(a, 0), z * 1e-6
+    elif kind == "shifted":
+        a, z = a + 5, z * (rng.random((targets, 1)) ** 4)
+    elif kind == "off":
+        a[rng.random(sources) < 0.3], z[rng.random(targets) < 0.6] = 0, 0
+    elif kind == "ties":
+        a, z = np.sign(a), rng.integers(-1, 2, (targets, batch))
+    return tuple(torch.from_numpy(np.array(side, np.float32)) for side in (a, z))  # type: ignore[return-value]
+
+
+def found_by_bytes(*arguments: Any, **options: Any) -> tuple[Any, Any]:
+    """Return the pairs, after making sure that bytes were what found them."""
+    seen = []
+    plain = growth.best_by_bytes
+    growth.best_by_bytes = lambda *each: seen.append(plain(*each)) or seen[-1]
+    try:
+        pairs = best_absent_pairs(*arguments, **options)
+    finally:
+        growth.best_by_bytes = plain
+    assert seen[0] is not None
+    return pairs
+
+
+@pytest.mark.parametrize("kind", ["outputs", "shifted", "off", "ties"])
+@pytest.mark.parametrize("scale", ["none", "rms"])
+def test_the_pairs_are_those_of_a_full_sort(kind: str, scale: Any) -> None:
+    for seed in range(3):
+        rng = np.random.default_rng([seed, len(kind), len(scale)])
+        sources, targets, batch = (int(n) for n in rng.integers([260, 260, 1], [500, 700, 300]))
+        pairs = random_pairs(rng, sources, targets)
+        batches = [batch] if seed else [batch, 7]
+        factors = [drawn(kind, rng, sources, targets, size) for size in batches]
+        k = int(pairs.count * rng.choice([0.002, 0.02, 0.1]))
+        u, v = found_by_bytes(pairs, factors, k, scale)
+        score = sum(a.double() @ z.double().T for a, z in factors).abs()
+        if scale == "rms":
+            rms = torch.cat([z for _, z in factors], 1).double().square().mean(1).sqrt()
+            score = torch.where(rms > 0, score / rms, 0.0)
+        full = score.numpy()
+        full[pairs.src, pairs.dst] = -1
+        keys = u * targets + v
+        assert (np.diff(keys) > 0).all()
+        if kind == "ties" and scale == "none":
+            order = np.argsort(-full.reshape(-1), kind="stable")[:k]
+            assert np.array_equal(np.sort(order), keys)
+        least = np.partition(full.reshape(-1), full.size - k)[full.size - k]
+        assert full[u, v].min() >= least * (1 - 1e-5)
+
+
+def test_the_pairs_are_those_of_the_dense_products() -> None:
+    # Sums of a few small integers are exact in any order.
+    rng = np.random.default_rng(0)
+    pairs, factors = random_pairs(rng, 400, 300), [drawn("ties", rng, 400, 300, 40)]
+    u, v = found_by_bytes(pairs, factors, 3000)
+    other = best_absent(pairs, factors, 3000, ranked=False)
+    assert np.array_equal(u, other[0])
+    assert np.array_equal(v, other[1])
+
+
+def test_nothing_depends_on_threads_and_on_how_much_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    pairs, factors = random_pairs(rng, 500, 900), [drawn("shifted", rng, 500, 900, 50)]
+    once = found_by_bytes(pairs, factors, 4000)
+    before = torch.get_num_threads()
+    monkeypatch.setattr(growth_scan, "_THREAD_WORK", 1)
+    monkeypatch.setattr(growth_scan, "_CHUNK", 1)
+    monkeypatch.setattr(growth_scan, "_TARGETS", 256)
+    monkeypatch.setattr(growth_scan._Search, "guess", lambda self, share: 1e-3)
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            again = found_by_bytes(pairs, factors, 4000)
+            assert all(np.array_equal(*both) for both in zip(once, again, strict=True))
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_guess_that_is_too_high_is_lowered(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(2)
+    pairs, factors = random_pairs(rng, 300, 300), [drawn("outputs", rng, 300, 300, 64)]
+    once = found_by_bytes(pairs, factors, 900)
+    plain = growth_scan._Search.guess
+    monkeypatch.setattr(growth_scan._Search, "guess", lambda self, share: plain(self, share) * (3 if share == 1 else 1))
+    again = found_by_bytes(pairs, factors, 900)
+    assert all(np.array_equal(*both) for both in zip(once, again, strict=True))
+    monkeypatch.setattr(growth_scan._Search, "guess", lambda self, share: 1e3)
+    assert growth.best_by_bytes(pairs, factors, 900, None) is None
+    assert all(np.array_equal(*both) for both in zip(once, best_absent_pairs(pairs, factors, 900), strict=True))
+
+
+@pytest.mark.parametrize("case", ["few", "many", "double", "zero", "stages"])
+def test_other_pairs_are_found_by_dense_products(case: str) -> None:
+    rng = np.random.default_rng(3)
+    size, k = (100, 10) if case == "few" else (300, 60_000 if case == "many" else 100)
+    stage = np.arange(size) if case == "stages" else None
+    pairs = AbsentPairs(size, size, [], [], stage=stage)
+    a, z = drawn("outputs", rng, size, size, 20)
+    if case == "double":
+        a, z = a.double(), z.double()
+    if case == "zero":
+        z.zero_()
+    assert growth.best_by_bytes(pairs, [(a, z)], k, None) is None
+    u, v = best_absent_pairs(pairs, [(a, z)], k)
+    assert len(u) == len(v) == k
