@@ -16,6 +16,7 @@ from experiment import RESULTS
 
 from deepgraph.plotting.style import FONT, INK, PALE, SERIES
 
+METHODS = (("rigl later", "RigL"), ("set", "SET"), ("static", "static"), ("rigl", "RigL from step 0"))
 PRINTED = {"dpi": 120, "metadata": {"Software": None}}
 
 
@@ -38,7 +39,7 @@ def rigl_curves() -> None:
     """Draw the error of RigL, SET and static over the epochs, one thin line per seed, thick their mean."""
     figure, axes = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
     ends = {}
-    for color, (method, label) in zip(SERIES, (("rigl", "RigL"), ("set", "SET"), ("static", "static")), strict=False):
+    for color, (method, label) in zip(SERIES, METHODS, strict=False):
         errors = np.array([[100 - accuracy for accuracy in run["curve"]] for run in runs("r1")[method]])
         epochs = 5 * np.arange(1, errors.shape[1] + 1)
         axes.plot(epochs, errors.T, color=color, lw=0.5, alpha=0.4)
