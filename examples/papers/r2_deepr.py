@@ -96,12 +96,12 @@ def checks(runs, real: bool) -> list[tuple[str, bool]]:
 
 
 WHY = (
-    "the learning rate falls by 0.8 an epoch, and with it how many weights reach 0. Neither the paper nor the authors' "
-    "code states a number: the code prints how many edges one step in every hundred made, from the first epoch to the "
+    "the learning rate falls by 0.8 an epoch, and with it how many weights reach 0. The authors' "
+    "code states no number; it prints how many edges one step in every hundred made, from the first epoch to the "
     "last, so that the mean over all epochs is what it shows"
 )
 WHY_MEAN = (
-    "neither the paper nor the authors' code states a number. The code leaves open in which order gradient, pull and "
+    "the authors' code states no number. The code leaves open in which order gradient, pull and "
     "noise are added; here edges are dropped by their sum"
 )
 
