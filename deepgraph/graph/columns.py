@@ -276,6 +276,21 @@ class Columns:
         top = np.abs(values[np.isfinite(values)]).max(initial=0)
         return bool(top <= np.finfo(have).max)
 
+    def apart(
+        self, full: Mapping[str, Array], rest: Columns | None, rows: int
+    ) -> tuple[dict[str, Array], Columns | None]:
+        """Return columns (rows,) that are taken as they are, and `rest` with the others, which are stored one by one.
+
+        A column of numbers would make numbers of booleans, and the other way round.
+        """
+        self.gather()
+        odd = [name for name, values in full.items() if not self.accepts(name, values)]
+        if not odd:
+            return dict(full), rest
+        rest = Columns(rows) if rest is None else rest.copy()
+        rest.arrays.update({name: full[name] for name in odd})
+        return {name: values for name, values in full.items() if name not in odd}, rest
+
     def fill(self, rows: Array, name: str, values: Any) -> None:
         """Store `values` (K,) at `rows` of column `name`, made here if it is new."""
         values = np.asarray(values)

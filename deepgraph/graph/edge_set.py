@@ -329,9 +329,8 @@ class EdgeSet:
             raise EditRefusedError(f"{self.name}: expected an edit to undo, got an empty history")
         newest = self.history[-1]
         drop, grow, columns = newest.inverse()
-        return plan_edit(
-            self, drop, grow, columns, newest.dropped_rest, reason="undo", default_weight=False, finite=False
-        )
+        full, rest = self.columns.apart(columns, newest.dropped_rest, newest.num_dropped)
+        return plan_edit(self, drop, grow, full, rest, reason="undo", default_weight=False, finite=False)
 
     def undo(self) -> EdgeEdit:
         """Take the newest edit back and return it.
@@ -357,9 +356,10 @@ class EdgeSet:
         edit, back = self.undone[-1]
         # The columns are those that the undo found, so that what was trained since the edit comes back.
         drop, grow, columns = back.inverse()
+        full, rest = self.columns.apart(columns, back.dropped_rest, back.num_dropped)
         return plan_edit(
-            self, drop, grow, columns, back.dropped_rest, step=edit.step, reason=edit.reason,
-            transaction=edit.transaction, default_weight=False, finite=False,
+            self, drop, grow, full, rest, step=edit.step, reason=edit.reason, transaction=edit.transaction,
+            default_weight=False, finite=False,
         )  # fmt: skip
 
     def redo(self) -> EdgeEdit:

@@ -143,10 +143,7 @@ class FreeEdges(EdgeStore):
         attributes = (self._added[u][v] for u, v in zip(grow[0].tolist(), grow[1].tolist(), strict=True))
         rest = Columns(len(grow[0]))
         rest.exotic = {row: own for row, own in enumerate(attributes) if own}
-        full, partial = rest.cut(np.arange(rest.rows))
-        for name in [name for name, values in full.items() if not edges.columns.accepts(name, values)]:
-            partial = partial or Columns(rest.rows)
-            partial.arrays[name] = full.pop(name)
+        full, partial = edges.columns.apart(*rest.cut(np.arange(rest.rows)), rest.rows)
         first = edges.num_edges == 0 and not len(edges.history)
         plan = plan_edit(edges, drop, grow, full, partial, reason="networkx", default_weight=False, finite=False)
         self._following(plan, lambda: plan.commit(record=not first))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
 
 from deepgraph.errors import ArgumentError
+from deepgraph.kernels.products import single_thread
 
 __all__ = ["LOSSES", "Loss", "cross_entropy", "mse", "named_loss"]
 
@@ -15,6 +17,16 @@ Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """(outputs (B, O), targets) -> (mean loss (), its gradient (B, O))."""
 
 _IGNORED = -100
+_SMALL = 1 << 15
+
+
+def _threads_for(y: Tensor) -> AbstractContextManager[None]:
+    """Return a block in which a small loss runs on one thread.
+
+    torch wakes its threads for a softmax over a thousand numbers, and they then spin for milliseconds on the cores
+    that the kernels want next.
+    """
+    return single_thread() if y.numel() < _SMALL else nullcontext()
 
 
 def cross_entropy(y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -45,10 +57,11 @@ def cross_entropy(y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
             f"cross_entropy: expected classes ({y.shape[0]},) of int64, got {tuple(target.shape)} of {target.dtype}; "
             "for class probabilities use the ordinary training loop"
         )
-    logs = torch.ops.aten._log_softmax.default(y, 1, False)
-    loss, weight = torch.ops.aten.nll_loss_forward.default(logs, target, None, 1, _IGNORED)
-    gradient = torch.ops.aten.nll_loss_backward.default(y.new_ones(()), logs, target, None, 1, _IGNORED, weight)
-    return loss, torch.ops.aten._log_softmax_backward_data.default(gradient, logs, 1, y.dtype)
+    with _threads_for(y):
+        logs = torch.ops.aten._log_softmax.default(y, 1, False)
+        loss, weight = torch.ops.aten.nll_loss_forward.default(logs, target, None, 1, _IGNORED)
+        gradient = torch.ops.aten.nll_loss_backward.default(y.new_ones(()), logs, target, None, 1, _IGNORED, weight)
+        return loss, torch.ops.aten._log_softmax_backward_data.default(gradient, logs, 1, y.dtype)
 
 
 def mse(y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,8 +89,9 @@ def mse(y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
             f"{target.dtype}"
         )
     target = target.reshape(y.shape)
-    loss: Tensor = torch.ops.aten.mse_loss.default(y, target, 1)
-    return loss, torch.ops.aten.mse_loss_backward.default(y.new_ones(()), y, target, 1)
+    with _threads_for(y):
+        loss: Tensor = torch.ops.aten.mse_loss.default(y, target, 1)
+        return loss, torch.ops.aten.mse_loss_backward.default(y.new_ones(()), y, target, 1)
 
 
 LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "mse": mse}

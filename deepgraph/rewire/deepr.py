@@ -77,7 +77,9 @@ class DEEPR(Rewirer):
 
     Differs from the paper: edge sets that are dense have nothing to rewire and are stepped by SGD, signs free; an edge
     of weight 0 at the start is active with theta = 1e-12. With `group="graph"` places are drawn uniformly over all free
-    pairs of the model; the authors' code first splits the deficit over layers by a categorical draw.
+    pairs of the model; the authors' code first splits the deficit over layers by a categorical draw. Gradient, pull and
+    noise are added up before edges are dropped, as in the paper; the authors' code leaves their order open, and where
+    pull and noise come before the gradient most new edges are dropped before they see one.
 
     References
     ----------

@@ -35,7 +35,9 @@ class RigL(Rewirer):
     and optimizer state. New edges start at 0 with zero optimizer state.
 
     Differs from the paper: on a DAG (`group="graph"`) all pairs that go up in stage compete, and their gradients are
-    divided by the root mean square of dZ_v over the batch; steps are counted from 1, so step 0 edits nothing.
+    divided by the root mean square of dZ_v over the batch; steps are counted from 1, so the first edit is that of step
+    `every`. The authors' code edits once before its first step, which leaves fewer hidden neurons with edges at such
+    low densities; `examples/papers/r1_rigl_lenet.py` trains both.
 
     References
     ----------

@@ -16,6 +16,7 @@ from experiment import RESULTS
 
 from deepgraph.plotting.style import FONT, INK, PALE, SERIES
 
+METHODS = (("rigl later", "RigL"), ("set", "SET"), ("static", "static"), ("rigl", "RigL from step 0"))
 PRINTED = {"dpi": 120, "metadata": {"Software": None}}
 
 
@@ -38,7 +39,7 @@ def rigl_curves() -> None:
     """Draw the error of RigL, SET and static over the epochs, one thin line per seed, thick their mean."""
     figure, axes = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
     ends = {}
-    for color, (method, label) in zip(SERIES, (("rigl", "RigL"), ("set", "SET"), ("static", "static")), strict=False):
+    for color, (method, label) in zip(SERIES, METHODS, strict=False):
         errors = np.array([[100 - accuracy for accuracy in run["curve"]] for run in runs("r1")[method]])
         epochs = 5 * np.arange(1, errors.shape[1] + 1)
         axes.plot(epochs, errors.T, color=color, lw=0.5, alpha=0.4)
@@ -63,7 +64,9 @@ def error_against_density() -> None:
     figure, axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
     found, densities = runs("r4"), r4_lenet_snfs_set.DENSITIES
     for color, method, label in zip(SERIES, ("snfs", "set"), ("SNFS", "SET"), strict=False):
-        errors = [[100 - run["accuracy"] for run in found.get(f"{method} {name}", [])] for name in densities]
+        cases = {"set 1 %": "set outputs 1 %"}
+        names = [cases.get(f"{method} {name}", f"{method} {name}") for name in densities]
+        errors = [[100 - run["accuracy"] for run in found.get(name, [])] for name in names]
         x = list(densities.values())
         axes.plot(x, [np.mean(each) for each in errors], "o-", color=color, ms=4, lw=1.4, label=f"{label}, measured")
         for density, each in zip(x, errors, strict=True):
@@ -72,6 +75,11 @@ def error_against_density() -> None:
         shift = 1.06 if method == "set" else 0.94
         axes.errorbar([shift * d for d in x], [100 - a for a in accuracy], spread, fmt="s", mfc="white", ms=4, lw=0.8,
                       color=color, label=f"{label}, published, with tolerance")  # fmt: skip
+    uniform = np.mean([100 - run["accuracy"] for run in found.get("set 1 %", [])] or [np.nan])
+    axes.plot(0.01, uniform, "x", color=SERIES[1], ms=5)
+    axes.text(
+        0.0106, uniform, "SET, uniform: 10 edges into the outputs", fontsize=FONT["small"], color=INK, va="center"
+    )
     dense = np.mean([100 - run["accuracy"] for run in found.get("dense", [])] or [np.nan])
     axes.axhline(dense, color=INK, lw=0.8, ls="--")
     axes.text(0.0088, dense, f"dense {dense:.2f} %", fontsize=FONT["small"], color=INK, va="top")

@@ -1,9 +1,10 @@
 """P2: SNIP of LeNet 300-100 on MNIST, 5 % and 2 % of the weights kept (Lee et al. 2019, figure 1 and table 1).
 
-As in the authors' code weights start by variance scaling, truncated N(0, 1 / n_in), one batch of 100 gives the
-sensitivities, and those that are kept are drawn anew; then batch 100, 100 epochs on the first 54,000 training images,
-normalised, SGD with momentum 0.9, weight decay 5e-4, learning rate 0.1 times 0.1 every 25,000 steps. Biases are not
-pruned here. The short form trains 3 epochs.
+Weights start by variance scaling, truncated N(0, 1 / n_in), and one batch of 100 gives the sensitivities; then batch
+100, 100 epochs on the first 54,000 training images, normalised, SGD with momentum 0.9, weight decay 5e-4, learning rate
+0.1 times 0.1 every 25,000 steps. What is kept starts from the weights that it was scored by, as in the paper's
+algorithm 1; the authors' program draws those anew (cases of their own here). It also ranks biases among the weights,
+which changed nothing; here biases are not pruned. The short form trains 3 epochs.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ def run(settings: dict[str, Any], seed: int, data: Data) -> Run:
     rows = torch.randperm(len(data.y), generator=seeded(seed))[:100]
     model = dg.prune(dense, density=settings["density"], criterion="snip", data=(data.x[rows], data.y[rows]))
     model.compact()
-    draw_weights(model, seed + 1000)
+    if settings["redrawn"]:
+        draw_weights(model, seed + 1000)
     optimizer = sgd(model, decay=5e-4, nesterov=False)
     curve = train(
         model, dg.train_step(model, "cross_entropy", optimizer), optimizer, data, epochs=epochs, batch=100, seed=seed,
@@ -67,16 +69,31 @@ def checks(runs, real: bool) -> list[tuple[str, bool]]:
 
 DENSITIES = {"5 %": 0.05, "2 %": 0.02}
 
+
+def cases(epochs: int, redrawn: bool) -> dict[str, dict[str, Any]]:
+    """Return the settings of the cases."""
+    anew = ", drawn anew" if redrawn else ""
+    return {
+        name + anew: {"density": density, "epochs": epochs, "redrawn": redrawn} for name, density in DENSITIES.items()
+    }
+
+
+WHY = (
+    "for a reason not found. One seed each at 2 %: biases ranked among the weights, 3.2, images in [0, 1], 3.0 (both "
+    "drawn anew); no weight decay, 3.9; no momentum, 3.7. The authors' program reports the least error over its last "
+    "five checkpoints; over the last five tests it is 0.04 less here at 2 %"
+)
+
 EXPERIMENT = Experiment(
     name="p2",
     title="SNIP of LeNet 300-100 on MNIST",
     source="Lee et al. 2019, arXiv 1810.02340, figure 1",
-    cases={name: {"density": density, "epochs": 100, "redrawn": True} for name, density in DENSITIES.items()},
-    short={name: {"density": density, "epochs": 3} for name, density in DENSITIES.items()},
+    cases=cases(100, False) | cases(100, True),
+    short=cases(3, False),
     run=run,
     data=partial(read_images, name="mnist", normalised=True),
     needs="mnist",
-    seeds=3,
+    seeds=5,
     targets=[
         Target(
             "5 % kept, error (%)",
@@ -84,6 +101,7 @@ EXPERIMENT = Experiment(
             "error",
             1.6,
             0.4,
+            why=WHY,
             headline="SNIP, LeNet 300-100 on MNIST, 5 % of the weights, error (%)",
         ),
         Target(
@@ -92,8 +110,11 @@ EXPERIMENT = Experiment(
             "error",
             2.4,
             0.4,
-            why="not fully explained; the authors' code ranks biases among the weights, which is not done here",
+            why=WHY,
+            headline="SNIP, LeNet 300-100 on MNIST, 2 % of the weights, error (%)",
         ),
+        Target("5 % kept and drawn anew, error (%)", "5 %, drawn anew", "error"),
+        Target("2 % kept and drawn anew, error (%)", "2 %, drawn anew", "error"),
     ],
     checks=checks,
 )

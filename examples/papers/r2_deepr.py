@@ -1,14 +1,16 @@
 """R2: deep rewiring of 784-300-100-10 on MNIST with 1.33 % of the connections (Bellec et al. 2018, authors' tutorial).
 
-No biases; densities 1 % / 3 % / 30 %; weights start at +-|N(0, 1)| / sqrt(n_in); batch 10, 10 epochs, learning rate 0.5
-times 0.8 an epoch, L1 1e-5, noise of standard deviation 1e-5 times the learning rate, inputs in [0, 1]. After every
-step the edges of each layer are counted, and those that were replaced. In a second case the learning rate stays 0.5, as
-in the script that the authors published. The short form trains one epoch.
+No biases; densities 1 % / 3 % / 30 %; weights start at +-|N(0, 1)| / sqrt(n_in); batch 10, 10 epochs of the last 55,000
+images, learning rate 0.5 times 0.8 an epoch, L1 1e-5, noise of standard deviation 1e-5 times the learning rate, inputs
+in [0, 1]. After every step the edges of each layer are counted, and those that were replaced. In a second case the
+learning rate stays 0.5: of the authors' scripts the one that keeps the number of edges of each layer has no decay, and
+the one with the decay keeps their sum. The short form trains one epoch.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -49,7 +51,9 @@ def network(seed: int) -> dg.MaskedDeepFFN:
 
 def run(settings: dict[str, Any], seed: int, data: Data) -> Run:
     """Train with the authors' defaults."""
-    epochs, per_epoch, factor = settings["epochs"], math.ceil(len(data.y) / 10), settings.get("factor", 0.8)
+    aside = len(data.y) // 12
+    data = replace(data, x=data.x[aside:], y=data.y[aside:])
+    epochs, per_epoch, factor = settings["epochs"], math.ceil(len(data.y) / 10), settings["factor"]
     model = network(seed)
     optimizer = CountedDEEPR(model, lr=0.5, l1=1e-5, seed=seed)
     optimizer.replaced = [0, 0, 0]
@@ -92,29 +96,35 @@ def checks(runs, real: bool) -> list[tuple[str, bool]]:
 
 
 WHY = (
-    "a learning rate that falls by 0.8 an epoch moves weights, and with them edges, less and less: 43 edges of layer 1 "
-    "a step in the first epoch, 5 in the last; the mean over all epochs is the wanted one"
+    "the learning rate falls by 0.8 an epoch, and with it how many weights reach 0. The authors' "
+    "code states no number; it prints how many edges one step in every hundred made, from the first epoch to the "
+    "last, so that the mean over all epochs is what it shows"
+)
+WHY_MEAN = (
+    "the authors' code states no number. The code leaves open in which order gradient, pull and "
+    "noise are added; here edges are dropped by their sum"
 )
 
 EXPERIMENT = Experiment(
     name="r2",
     title="DEEPR, 784-300-100-10 on MNIST with 1.33 % of the connections",
     source="Bellec et al. 2018, arXiv 1711.05136, authors' tutorial",
-    cases={"deepr": {"epochs": 10}, "constant": {"epochs": 10, "factor": 1.0}},
-    short={"deepr": {"epochs": 1}},
+    cases={name: {"epochs": 10, "factor": factor} for name, factor in (("deepr", 0.8), ("constant", 1.0))},
+    short={"deepr": {"epochs": 1, "factor": 0.8}},
     run=run,
     data=partial(read_images, name="mnist"),
     needs="mnist",
-    seeds=3,
+    seeds=5,
     targets=[
         Target("DEEPR, accuracy (%)", "deepr", "accuracy", 96.6, 0.5,
                headline="DEEPR, 784-300-100-10 on MNIST, 1.3 % of the weights, accuracy (%)"),
         Target("steps after which a layer had another number of edges", "deepr", "steps_with_other_edges", 0.0),
-        *(Target(f"edges replaced per step, layer {k + 1}, mean of epochs {when}", case, measure(k), wanted, wanted / 4,
-                 why=WHY if case == "deepr" else "")
-          for when, case, measure in (("1-10", "deepr", all_epochs), ("8-10", "deepr", last_epochs),
-                                      ("8-10 at a constant rate", "constant", last_epochs))
+        *(Target(f"edges replaced per step, layer {k + 1}, mean of epochs {when}", "deepr", measure(k), wanted,
+                 wanted / 4, why=why)
+          for when, measure, why in (("1-10", all_epochs, WHY_MEAN), ("8-10", last_epochs, WHY))
           for k, wanted in enumerate((21, 4.3, 1.5))),
+        *(Target(f"edges replaced per step, layer {k + 1}, mean of epochs 8-10 at a constant rate", "constant",
+                 last_epochs(k)) for k in range(3)),
         Target("DEEPR at a constant rate, accuracy (%)", "constant"),
     ],
     checks=checks,

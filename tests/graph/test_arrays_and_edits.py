@@ -463,3 +463,23 @@ def test_corner_cases_have_layers_copies_and_digests(name: str) -> None:
     assert g.reverse().num_layers == g.num_layers
     assert nx.is_directed_acyclic_graph(g)
     assert as_ids([], 0, "none").tolist() == []
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_undo_and_redo_keep_numbers_and_booleans_apart(asked: bool) -> None:
+    graph = CachedLayeredGraph()
+    graph.add_nodes_from([0, 1, 2])
+    graph.add_edge(1, 2, weight=0, w=5)
+    graph.column("w")
+    graph.add_edge(1, 0, w=False)
+    before = graph.digest()
+    graph.edit(drop=([1], [2]), grow=([0], [2]))
+    after = graph.digest() if asked else None
+    graph.undo()
+    assert (graph[1][0]["w"], type(graph[1][0]["w"])) == (False, bool)
+    assert (graph[1][2]["w"], type(graph[1][2]["w"])) == (5, int)
+    assert graph.digest() == before
+    graph.redo()
+    assert after in (None, graph.digest())
+    graph.undo()
+    assert graph.digest() == before

@@ -237,24 +237,49 @@ def test_targets_and_short_forms_speak_of_cases_that_there_are(experiment: Modul
     assert json.loads(json.dumps(one.cases)) == one.cases
 
 
+def trained_for_700_steps(script: ModuleType, method: str) -> Any:
+    """Return the rewirer of a method after 700 steps of a small model."""
+    model = dg.MaskedDeepFFN(30, 5, [20, 10], density=[0.2, 0.4, 1.0], storage="csr", seed=0)
+    optimizer = script.optimizer_of(method, model, torch.optim.SGD(model.parameters(), lr=0.1), 600, 0)
+    step = dg.train_step(model, "cross_entropy", optimizer)
+    draw = torch.Generator().manual_seed(0)
+    for _ in range(700):
+        step(torch.randn(5, 30, generator=draw), torch.randint(0, 5, (5,), generator=draw))
+    return optimizer
+
+
 def test_the_table_is_that_of_the_results_files() -> None:
     command = [sys.executable, str(FOLDER / "table.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=FOLDER.parents[1])
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_rigl_takes_as_many_edges_as_its_schedule_says() -> None:
+@pytest.mark.parametrize(("method", "first", "updates"), [("rigl", 0, 6), ("rigl later", 100, 5)])
+def test_rigl_takes_as_many_edges_as_its_schedule_says(method: str, first: int, updates: int) -> None:
     script = module("r1_rigl_lenet")
-    model = dg.MaskedDeepFFN(30, 5, [20, 10], density=[0.2, 0.4, 1.0], storage="csr", seed=0)
-    optimizer = script.optimizer_of("rigl", model, torch.optim.SGD(model.parameters(), lr=0.1), 600, 0)
-    step = dg.train_step(model, "cross_entropy", optimizer)
-    draw = torch.Generator().manual_seed(0)
-    for _ in range(700):
-        step(torch.randn(5, 30, generator=draw), torch.randint(0, 5, (5,), generator=draw))
-    assert len(optimizer.churn) == 10
+    optimizer = trained_for_700_steps(script, method)
+    assert [row[0] for row in optimizer.churn] == [
+        at for at in range(first, 600, 100) for _ in range(2)
+    ]  # two layers that are not dense
+    assert len(optimizer.churn) == 2 * updates
     assert script.churn_matches(optimizer, 600)
     optimizer.churn[3][2][0] += 1
     assert not script.churn_matches(optimizer, 600)
+
+
+def test_on_the_clock_of_the_authors_edits_come_before_the_steps_that_they_do_not_count_among() -> None:
+    script = module("r1_rigl_lenet")
+    rigl, rule = (trained_for_700_steps(script, method) for method in ("rigl", "set"))
+    # 100 steps of the optimizer lie between two edits, and an edit takes a call of its own.
+    assert [row["step"] for row in rigl.log] == [1, 102, 203, 304, 405, 506]
+    assert [rigl.clock(call) for call in (1, 2, 102, 103, 506, 507, 608, 700)] == [0, 0, 100, 100, 500, 500, 601, 693]
+    assert [row["step"] for row in rule.log] == [1, 101, 201, 301, 401, 501]
+
+
+def test_the_training_costs_what_the_paper_says_only_with_its_sparsities() -> None:
+    cost = module("r1_rigl_lenet").training_gflops
+    assert cost({"edges": [2352, 3270, 1000]}) == pytest.approx(482.0, abs=0.05)
+    assert cost({"edges": [2352, 3300, 1000]}) == pytest.approx(484.2, abs=0.05)
 
 
 def test_live_units_lie_on_paths_from_inputs_to_outputs() -> None:
@@ -271,5 +296,10 @@ def test_live_units_lie_on_paths_from_inputs_to_outputs() -> None:
     assert found["units"] == [2, 1, 2, 2]
     assert found["edges_live"] == 2 + 2 + 4
     assert found["kflops"] == 2 * 8 / 1e3
-    # 8 weights and 5 biases of 4 bytes, and bit masks of 2, 2 and 4 pairs: a byte each
-    assert found["kbytes"] == pytest.approx((4 * 13 + 3) / 1e3)
+    # 8 weights and 5 biases of 4 bytes; no layer has gaps
+    assert found["kbytes"] == pytest.approx(4 * 13 / 1e3)
+    third = model.edge_sets[2]
+    src, dst = third.pairs()
+    third.edit(drop=(src[:1], dst[:1]))
+    # one weight less, and one bit for each of the 4 pairs of the last layer
+    assert script.live_network(model.graph)["kbytes"] == pytest.approx((4 * 12 + 4 / 8) / 1e3)
