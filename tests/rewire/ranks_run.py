@@ -115,6 +115,8 @@ def run(rank: int, size: int, folder: str, how: str = "", names: list[str] = NAM
     if "error" in found:
         # Whoever waits for the others at the end of a process would wait for one that is gone.
         os._exit(3)
+    # A process that takes its connections down while others still use them can abort these at their end.
+    torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 
 
