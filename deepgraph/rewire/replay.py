@@ -73,7 +73,8 @@ class Replay(Rewirer):
         self.replaces_step = bool(getattr(history, "replaces_step", False) if replaces_step is None else replaces_step)
         if len(histories) != len(self.values):
             raise ArgumentError(
-                f"history: expected one for each of {len(self.values)} edge sets of the model, got {len(histories)}"
+                f"history: expected one for each of {len(self.values)} edge sets of the model, got {len(histories)}; "
+                "pass the rewirer of the other run, or its model"
             )
         self.plan: dict[int, dict[int, EdgeEdit]] = {}
         for index, edits in enumerate(histories):
