@@ -59,7 +59,7 @@ def test_weights_that_are_frozen_later_are_refused_at_the_next_edit(name: str) -
     train(model, rewirer, 2)
     edge_values(model)[0].parameter.requires_grad_(False)
     before = pairs_of(model)
-    with pytest.raises(EditRefusedError, match="layer 0: expected weights that train, .* got frozen ones; make a new"):
+    with pytest.raises(EditRefusedError, match=r"layer 0: expected weights that train, .* got frozen ones; make a new"):
         train(model, rewirer, 2)
     assert pairs_of(model) == before
     again = make_rewirer(name, model)
@@ -194,7 +194,7 @@ def test_other_arguments() -> None:
         for given in ("model", [1, 2]):
             with pytest.raises(DtypeError, match=rf"model: expected an nn\.Module .* got {type(given).__name__}"):
                 algorithm(given)  # type: ignore[arg-type]
-    with pytest.raises(ArgumentError, match="one for each of 3 edge sets .* got 1; pass the rewirer of the other run"):
+    with pytest.raises(ArgumentError, match=r"one for each of 3 edge sets .* got 1; pass the rewirer of the other run"):
         Replay(model, sgd, model.graph.history)
 
 
