@@ -186,7 +186,7 @@ class Rewirer(Wrapper):
         self.steps, self.edited, self.log = 0, False, EditLog()
         self._capture = self._new_capture()
         follow(model, optimizer)
-        self.ranks.check_options(f"{type(self).__name__} {[getattr(self, name) for name in Rewirer._schedule(self)]}")
+        self.ranks.check_options(type(self).__name__, self._dense, *(getattr(self, n) for n in Rewirer._schedule(self)))
         self.ranks.check(self.edge_sets)
         self._listen_ahead()
 

@@ -231,3 +231,26 @@ def test_new_skip_edges_arise_on_a_dag() -> None:
     edges = model.edge_sets[0]
     lengths = np.bincount(stage[edges.pairs()[1]] - stage[edges.pairs()[0]])
     assert rewirer.log[-1]["skip"] == {k: int(n) for k, n in enumerate(lengths) if n}
+
+
+@pytest.mark.parametrize("storage", ["csr", "masked"])
+@pytest.mark.parametrize("name", ["set", "rigl", "deepr", "softdeepr", "mest", "granet", "srigl", "cht", "chts"])
+def test_inputs_above_the_first_stage_take_no_edges(name: str, storage: str) -> None:
+    """Pairs into them go up in stage and are yet no candidates: what comes in from outside is not computed."""
+    graph = layered_dag(0)
+    late = np.flatnonzero(graph.stage_array() == 1)[:2]
+    src, dst = graph.edge_arrays()
+    into = np.isin(dst, late)
+    graph.edit(drop=(src[into], dst[into]))
+    role = graph.node_column("role").copy()
+    role[late] = "input"
+    graph.set_node_column("role", role)
+    model = MaskedDeepDAN.from_graph(graph, activation="tanh", storage=storage, seed=0, dtype=torch.float64)
+    rewirer = make_rewirer(name, model)
+    for step in range(8):
+        x, y = batch(step)
+        rewirer.zero_grad()
+        (model(torch.cat([x, x[:, :2]], 1)) - y).square().mean().backward()
+        rewirer.step()
+        assert not np.isin(model.core.edge_set.dst, late).any()
+    assert len(rewirer.log) > 2
