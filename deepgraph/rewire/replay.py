@@ -144,7 +144,8 @@ def exploration(model: nn.Module) -> float:
     Notes
     -----
     The in-time over-parameterization rate R of Liu et al. 2021 [1]_, equation 4: the union of all masks so far over
-    the number of parameters.
+    the number of parameters. They let it rise by long intervals between edits: on CIFAR 1,500 steps for SET and 4,000
+    for RigL.
 
     Differs from the paper: edits that were undone do not count, and edge sets that are dense and never edited neither.
 
