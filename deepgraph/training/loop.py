@@ -139,8 +139,8 @@ def fit(
     DtypeError
         If `model` is no nn.Module, `optimizer` no optimizer, or another argument of another kind than expected.
     ArgumentError, ShapeError
-        If `epochs` or `batch_size` is not valid, data are empty or no pairs, x and y differ in length, or the loss is
-        no scalar.
+        If `epochs` or `batch_size` is not valid, data are empty or no pairs, x and y differ in length, the loss is no
+        scalar, or the optimizer holds no parameter of the model.
     UnsupportedOperationError
         If the optimizer is LBFGS, which computes the loss itself.
 
@@ -284,6 +284,12 @@ def _optimizer(model: nn.Module, given: Any) -> torch.optim.Optimizer:
         raise UnsupportedOperationError(
             "optimizer: expected one that takes gradients as they are, got LBFGS, which computes the loss again; write "
             "the loop, with optimizer.step(closure)"
+        )
+    mine = {id(parameter) for parameter in model.parameters()}
+    if not any(id(parameter) in mine for group in found.param_groups for parameter in group["params"]):
+        raise ArgumentError(
+            "optimizer: expected one that holds parameters of the model, got one without any of them; build it from "
+            "model.parameters()"
         )
     return found
 

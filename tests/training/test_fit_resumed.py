@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from deepgraph.checkpoint import load, rng_state, save
-from deepgraph.errors import DtypeError, ShapeError, UnsupportedOperationError
+from deepgraph.errors import ArgumentError, DtypeError, ShapeError, UnsupportedOperationError
 from deepgraph.rewire import DEEPR, SNFS, RigL
 from deepgraph.sparse import MaskedDeepFFN, edge_values
 from deepgraph.training import Callback, EarlyStopping, History, Run, fit, table
@@ -144,6 +144,14 @@ def test_what_fit_refuses(options: dict[str, Any], error: type[Exception], messa
     model = MaskedDeepFFN(4, 2, [8], density=0.5, seed=0)
     with pytest.raises(error, match=message):
         fit(model, (X, Y), **{"epochs": 1, "batch_size": 16, "progress": False, "seed": 0, **options})
+
+
+def test_an_optimizer_of_another_model_is_told_so() -> None:
+    model, other = (MaskedDeepFFN(4, 2, [8], density=0.5, seed=0) for _ in range(2))
+    sgd = torch.optim.SGD(other.parameters(), lr=0.1)
+    for optimizer in (sgd, RigL(other, sgd, every=1)):
+        with pytest.raises(ArgumentError, match="optimizer: expected one that holds parameters of the model, got one"):
+            fit(model, (X, Y), optimizer=optimizer, progress=False)
 
 
 @pytest.mark.parametrize("data", [None, X, "data", 3])
