@@ -22,8 +22,8 @@ def structure_of(edges: EdgeSet) -> str:
 
     Examples
     --------
-    >>> one, other = EdgeSet.from_pairs([0], [1], 2, 2), EdgeSet.from_pairs([0], [1], 2, 2, weight=[3.0])
-    >>> structure_of(one) == structure_of(other), structure_of(one) == structure_of(EdgeSet.from_pairs([0], [1], 2, 3))
+    >>> one, other, wider = (EdgeSet.from_pairs([0], [1], 2, targets) for targets in (2, 2, 3))
+    >>> structure_of(one) == structure_of(other), structure_of(one) == structure_of(wider)
     (True, False)
     """
     sha = hashlib.sha256(f"{edges.num_sources} {edges.num_targets}".encode())
@@ -45,7 +45,8 @@ def checked_state(state_dict: Any, rewirer: Rewirer) -> dict[str, Any]:
     """
     if not isinstance(state_dict, Mapping):
         raise DtypeError(f"state_dict: expected what state_dict() returned, got {type(state_dict).__name__}")
-    name, rewire = type(rewirer).__name__, state_dict.get("rewire")
+    name = type(rewirer).__name__
+    rewire: Any = state_dict.get("rewire")
     found = "a plain optimizer" if rewire is None else rewire.get("algorithm", "no rewirer")
     if found != name:
         raise ArgumentError(f"state_dict: expected the state of a {name}, got that of {found}")
