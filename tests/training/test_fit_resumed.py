@@ -115,6 +115,31 @@ def test_training_goes_on_after_the_best_epoch_was_restored() -> None:
         assert not state["exp_avg"][one.edge_set.num_edges :].any()
 
 
+def test_progress_smaller_than_min_delta_is_none() -> None:
+    stop, now = EarlyStopping("loss", patience=1, min_delta=0.1), Run(nn.Linear(1, 1), torch.optim.SGD([X], lr=0.1))
+    for epoch, (loss, stops) in enumerate([(1.0, False), (0.95, False), (0.85, False), (0.8, False), (0.76, True)], 1):
+        now.epoch = epoch
+        now.history.append({"loss": loss})
+        stop.on_epoch(now)
+        assert now.stop == stops
+    assert stop.best_epoch == 3
+
+
+def test_validation_is_in_eval_mode_and_training_is_not() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(4, 16), nn.Dropout(0.9), nn.BatchNorm1d(16), nn.Linear(16, 2))
+        modes: list[bool] = []
+        model[1].register_forward_hook(lambda module, *_: modes.append(module.training))
+        sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+        history = fit(model, (X, Y), optimizer=sgd, validation=(X, Y), epochs=1, batch_size=60, progress=False, seed=0)
+        assert modes == [True, False]
+        assert model.training
+        with torch.no_grad():
+            loss = nn.functional.cross_entropy(model.eval()(X), Y)
+    assert history.last["val_loss"] == pytest.approx(loss.item())
+
+
 # -- mistakes ----------------------------------------------------------------------------------------------------------
 
 
