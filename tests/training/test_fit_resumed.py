@@ -132,8 +132,8 @@ def test_validation_is_in_eval_mode_and_training_is_not() -> None:
         modes: list[bool] = []
         model[1].register_forward_hook(lambda module, *_: modes.append(module.training))
         sgd = torch.optim.SGD(model.parameters(), lr=0.1)
-        history = fit(model, (X, Y), optimizer=sgd, validation=(X, Y), epochs=1, batch_size=60, progress=False, seed=0)
-        assert modes == [True, False]
+        history = fit(model, (X, Y), optimizer=sgd, validation=(X, Y), epochs=2, batch_size=60, progress=False, seed=0)
+        assert modes == [True, False] * 2
         assert model.training
         with torch.no_grad():
             loss = nn.functional.cross_entropy(model.eval()(X), Y)
