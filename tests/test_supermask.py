@@ -268,3 +268,12 @@ def test_a_frozen_mask_becomes_a_graph(strategy: str) -> None:
     graph = dg.extract(prune_masked(model), x[:1])
     assert graph.number_of_edges() == kept
     torch.testing.assert_close(dg.MaskedDeepDAN.from_graph(graph)(x), expected)
+
+
+def test_a_net_whose_scores_were_not_touched_keeps_all_weights() -> None:
+    """Scores start at exactly 0, which counts as on."""
+    for strategy in ("ASLP", "supermask"):
+        model = nn.Sequential(nn.Linear(3, 2))
+        before = model[0].weight.detach().clone()
+        add_masks(model, strategy).eval()  # type: ignore[arg-type]
+        assert torch.equal(model[0].weight, before)
