@@ -38,6 +38,11 @@ class Data:
         """Return the same with the first `count` training images."""
         return replace(self, x=self.x[:count], y=self.y[:count])
 
+    def shuffled(self, seed: int) -> Data:
+        """Return the same with the training images in another order."""
+        order = torch.randperm(len(self.y), generator=seeded(seed))
+        return replace(self, x=self.x[order], y=self.y[order])
+
 
 def read_images(folder: Path, name: str, *, normalised: bool = False) -> Data:
     """Return MNIST or Fashion-MNIST from `folder/name`, in [0, 1] or with mean 0 and deviation 1 over the training set.

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import deepgraph as dg
+from deepgraph.sparse.values import edge_values
 
 FOLDER = Path(__file__).parents[2] / "examples" / "papers"
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("[a-z][0-9]_*.py"))
@@ -192,6 +193,17 @@ def test_normalised_images_have_mean_0_and_deviation_1(loop: ModuleType, tmp_pat
     assert (float(plain.x.min()), float(plain.x.max())) == (0, 1)
 
 
+def test_shuffled_images_keep_their_classes(loop: ModuleType) -> None:
+    x = torch.arange(50.0)[:, None]
+    data = loop.Data(x, torch.arange(50), x[:5], torch.arange(5), "numbered")
+    one, same, other = (data.shuffled(seed) for seed in (0, 0, 1))
+    assert torch.equal(one.x[:, 0].long(), one.y)
+    assert torch.equal(one.y.sort().values, data.y)
+    assert torch.equal(one.y, same.y)
+    assert not torch.equal(one.y, other.y)
+    assert one.first(10).x_test is data.x_test
+
+
 def test_training_is_repeatable_and_counts_its_steps(loop: ModuleType) -> None:
     draw = loop.seeded(0)
     x, y = torch.randn(60, 8, generator=draw), torch.randint(0, 3, (60,), generator=draw)
@@ -237,10 +249,10 @@ def test_targets_and_short_forms_speak_of_cases_that_there_are(experiment: Modul
     assert json.loads(json.dumps(one.cases)) == one.cases
 
 
-def trained_for_700_steps(script: ModuleType, method: str) -> Any:
+def trained_for_700_steps(script: ModuleType, method: str, **options: float) -> Any:
     """Return the rewirer of a method after 700 steps of a small model."""
     model = dg.MaskedDeepFFN(30, 5, [20, 10], density=[0.2, 0.4, 1.0], storage="csr", seed=0)
-    optimizer = script.optimizer_of(method, model, torch.optim.SGD(model.parameters(), lr=0.1), 600, 0)
+    optimizer = script.optimizer_of(method, model, torch.optim.SGD(model.parameters(), lr=0.1), 600, 0, **options)
     step = dg.train_step(model, "cross_entropy", optimizer)
     draw = torch.Generator().manual_seed(0)
     for _ in range(700):
@@ -274,6 +286,33 @@ def test_on_the_clock_of_the_authors_edits_come_before_the_steps_that_they_do_no
     assert [row["step"] for row in rigl.log] == [1, 102, 203, 304, 405, 506]
     assert [rigl.clock(call) for call in (1, 2, 102, 103, 506, 507, 608, 700)] == [0, 0, 100, 100, 500, 500, 601, 693]
     assert [row["step"] for row in rule.log] == [1, 101, 201, 301, 401, 501]
+
+
+def test_another_drop_share_has_a_schedule_of_its_own() -> None:
+    script = module("r1_rigl_lenet")
+    optimizer = trained_for_700_steps(script, "rigl", drop=0.1)
+    assert script.churn_matches(optimizer, 600, 0.1)
+    assert not script.churn_matches(optimizer, 600)
+
+
+@pytest.mark.parametrize(("init", "scale"), [("fan in", 1 / 60), ("he", 2 / 60), ("glorot", 2 / 100)])
+def test_snip_starts_from_the_variance_it_names(init: str, scale: float) -> None:
+    model = dg.MaskedDeepFFN(60, 10, [40], density=1.0, storage="csr", seed=0)
+    module("p2_snip").draw_weights(model, 0, init)
+    weight = edge_values(model)[0].values()
+    assert float(weight.var()) == pytest.approx(scale, rel=0.08)
+    assert float(weight.abs().max()) <= 2 * scale**0.5 / 0.8796
+
+
+def test_the_released_snip_trains_without_biases_from_other_weights(loop: ModuleType) -> None:
+    script, draw = module("p2_snip"), loop.seeded(0)
+    x, y = torch.randn(300, 784, generator=draw), torch.randint(0, 10, (300,), generator=draw)
+    data = loop.Data(x, y, x[:50], y[:50], "random")
+    names = ("2 %", "2 %, as released")
+    found = [script.run(script.EXPERIMENT.cases[name] | {"epochs": 2}, 0, data) for name in names]
+    assert [sum(run["edges"]) for run in found] == [5324, 5332]
+    assert found[0]["least"] == 100 - max(found[0]["curve"])
+    assert found[0]["digest"] != found[1]["digest"]
 
 
 def test_the_training_costs_what_the_paper_says_only_with_its_sparsities() -> None:
