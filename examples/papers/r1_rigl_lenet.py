@@ -172,13 +172,17 @@ def checks(runs, real: bool) -> list[tuple[str, bool]]:
 
 WHY = (
     "the edit before the first step leaves fewer units of the first hidden layer alive; without it the error is within "
-    "the tolerance. Settings but the sparsity are the defaults of the authors' code, and the cost of training below "
-    "says that sparsities, images, epochs and steps between edits are those of the paper. It reports one tuned run"
+    "the tolerance. The paper reports one run, of hyperparameters tuned by the final test error, and names only the "
+    "sparsities; all others here are the defaults of the authors' code. The cost of training below says that "
+    "sparsities, images, epochs and steps between edits are those of the paper. The drop share is not in it, and with "
+    "0.1 the error is 0.14 lower"
 )
 WHY_UNITS = (
-    "gradients before the first step point at few units of the first hidden layer, and what they grow then decides how "
-    "many live: fewer where the first edit comes before any step, as in the authors' code, than where it comes after "
-    "100 of them. The paper's one run lies between the two"
+    "how many live follows hyperparameters that the paper, with one run, does not name. The defaults of the authors' "
+    "code, edit before the first step and all, leave 78 to 89, and 80 where that code is written once more, with dense "
+    "masks and apart from this library; without that edit 125 to 138 live. With drop share 0.1 and L2 2e-4, a case of "
+    "its own, units and bytes are those of the paper. After 84 epochs of one seed, from step 0: L2 5e-5 leaves 100, "
+    "edits up to step 25,000 106, a learning rate of 0.1 100, L2 2e-4 69, drop share 0.5 54"
 )
 WHY_SET = (
     "no claim of the paper, which does not train SET on MNIST. Gradients of 100 images gather edges on few units of "
@@ -221,8 +225,9 @@ EXPERIMENT = Experiment(
         Target("SET, live first hidden units", "set", unit(1)),
         *(Target(f"RigL from step 0, {name}, {text}", case, measure)
           for name, case in (("drop share 0.1", "rigl 0.1"), ("drop share 0.1 and L2 2e-4", "rigl 0.1 L2 2e-4"))
-          for text, measure in (("error at the end (%)", "error"), ("live first hidden units", unit(1)),
-                                ("live second hidden units", unit(2)), ("kB with a bit mask", "kbytes"))),
+          for text, measure in (("error at the end (%)", "error"), ("lowest error while training (%)", "best"),
+                                *((f"live {UNITS[k]} units", unit(k)) for k in UNITS),
+                                ("kB with a bit mask", "kbytes"))),
         *(Target(f"{name}, {text}", case, measure, published, tolerance, why=WHY_UNITS)
           for name, case in (("RigL", "rigl later"), ("RigL from step 0", "rigl"))
           for text, measure, published, tolerance in (
