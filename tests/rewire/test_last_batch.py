@@ -1,4 +1,4 @@
-"""What an edit reads from the last batch: the gradients since `zero_grad`, of edges in MEST and of absent pairs in RigL."""
+"""What an edit reads from the last batch: gradients since `zero_grad`, of edges in MEST, of absent pairs in RigL."""
 
 from __future__ import annotations
 
