@@ -69,14 +69,6 @@ class Rules:
         )
 
 
-def _flat(operands: Sequence[Any]) -> list[Tensor]:
-    """Return all tensors of operands, of which one may be a list."""
-    tensors: list[Tensor] = []
-    for operand in operands:
-        tensors.extend((operand,) if isinstance(operand, Tensor) else operand)
-    return tensors
-
-
 class OpaqueOperator:
     """Registers an operator and its backward pass, and calls it: (x, *operands, handle) -> (y, saved).
 
@@ -111,7 +103,7 @@ class OpaqueOperator:
     def direct(self, *arguments: Any) -> Tensor:
         """Return y, with gradients, without torch's dispatcher: for calls that no tracer or mode has to see."""
         *operands, handle = arguments
-        y: Tensor = _Direct.apply(self, handle, *_flat(operands))  # type: ignore[no-untyped-call]
+        y: Tensor = _Direct.apply(self, handle, *self.flat(operands, 1))  # type: ignore[no-untyped-call]
         return y
 
     def nest(self, tensors: Sequence[Tensor]) -> list[Any]:
@@ -121,19 +113,27 @@ class OpaqueOperator:
         end = len(tensors) - self._after
         return [*tensors[: self._before], list(tensors[self._before : end]), *tensors[end:]]
 
+    def flat(self, operands: Sequence[Any], leading: int) -> Sequence[Tensor]:
+        """Return all tensors of `leading` ones and operands, or of their gradients, one after the other."""
+        if self._before < 0:
+            return operands
+        at = leading + self._before
+        return [*operands[:at], *operands[at], *operands[at + 1 :]]
+
     def _autograd(self, *arguments: Any) -> Any:
         if not torch.is_grad_enabled():
             with torch._C._AutoDispatchBelowAutograd():
                 return self.forward(*arguments)
         *operands, handle = arguments
-        return _Forward.apply(self, handle, *_flat(operands))  # type: ignore[no-untyped-call]
+        return _Forward.apply(self, handle, *self.flat(operands, 1))  # type: ignore[no-untyped-call]
 
     def _backward_autograd(self, *arguments: Any) -> Any:
         if not torch.is_grad_enabled():
             with torch._C._AutoDispatchBelowAutograd():
                 return self.backward(*arguments)
         *operands, handle, need_dx = arguments
-        dx, *gradients = _Backward.apply(self, handle, need_dx, *_flat(operands))  # type: ignore[no-untyped-call]
+        tensors = self.flat(operands, 2 + self.rules.keeps_x)
+        dx, *gradients = _Backward.apply(self, handle, need_dx, *tensors)  # type: ignore[no-untyped-call]
         return (dx, *self.nest(gradients))
 
 
@@ -182,7 +182,7 @@ def _gradients(ctx: Any, dy: Tensor | None, run: Callable[..., tuple[Any, ...]])
     saved, *tensors = ctx.saved_tensors
     x = [tensors.pop(0)] if operator.rules.keeps_x else []
     dx, *others = run(dy, saved, *x, *operator.nest(tensors), ctx.handle, need_dx)
-    return (None, None, dx if need_dx else None, *_flat(others))
+    return (None, None, dx if need_dx else None, *operator.flat(others, 0))
 
 
 class _Backward(torch.autograd.Function):
@@ -194,7 +194,7 @@ class _Backward(torch.autograd.Function):
         known = 2 + operator.rules.keeps_x
         with torch._C._AutoDispatchBelowAutograd():
             found = operator.backward(*tensors[:known], *operator.nest(tensors[known:]), handle, need_dx)
-        return tuple(_flat(found))
+        return tuple(operator.flat(found, 1))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:

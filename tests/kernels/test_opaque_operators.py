@@ -29,7 +29,7 @@ def product(name: str, operands: str, keeps_x: bool) -> OpaqueOperator:
 
     def forward(x: torch.Tensor, *rest: Any) -> tuple[torch.Tensor, torch.Tensor]:
         *given, handle = rest
-        return torch.stack([x, *flat(given)]).prod(0) * handle, x.new_empty(1) if keeps_x else x.clone()
+        return torch.stack([x, *flat(given)]).prod(0) * handle, x.new_zeros(1) if keeps_x else x.clone()
 
     def forward_fake(x: torch.Tensor, *rest: Any) -> tuple[torch.Tensor, torch.Tensor]:
         return torch.empty_like(x), x.new_empty(1) if keeps_x else torch.empty_like(x)
