@@ -130,7 +130,7 @@ def measure_more(count: int) -> dict[str, float]:
 def measure_networkx(count: int) -> dict[str, float]:
     src, dst, nodes = edges_of(count)
     triples = list(zip(src.tolist(), dst.tolist(), np.ones(count).tolist(), strict=True))
-    g = nx.DiGraph()
+    g: nx.DiGraph[int] = nx.DiGraph()
     g.add_nodes_from(range(nodes))
     tracemalloc.start()
     g.add_weighted_edges_from(triples)
@@ -252,7 +252,7 @@ MEASURES: dict[str, Callable[[int], dict[str, float]]] = {
     "rustworkx": measure_rustworkx,
 }
 
-PROMISED = {
+PROMISED: dict[tuple[str, int], dict[str, float]] = {
     ("arrays", 10_000_000): {
         "bytes/edge": 9,
         "bytes/edge, both directions": 17.5,

@@ -83,7 +83,7 @@ class Target:
         """Return the row of the table: values, mean, deviation, difference and verdict."""
         values = self.values(runs)
         numbers = np.array(list(values.values()))
-        row = {"name": self.name, "case": self.case, "kind": self.kind, "published": self.published}
+        row: dict[str, Any] = {"name": self.name, "case": self.case, "kind": self.kind, "published": self.published}
         row |= {"tolerance": self.tolerance, "values": values, "why": self.why, "headline": self.headline}
         if not len(numbers):
             return row | {"verdict": "not run"}
