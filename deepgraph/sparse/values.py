@@ -18,12 +18,12 @@ from deepgraph.graph.arrays import Array
 from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.history import EdgeEdit
 from deepgraph.graph.row_moves import RowMoves
+from deepgraph.sparse.following import checked_optimizer, forget_joint_memory
 
 __all__ = ["HELD", "Addresses", "EdgeValues", "edge_values", "follow", "give", "put"]
 
 HELD = "edge_weights"
 """Attribute of a module that was given edge sets by `sparsify`: holds the values of its weights."""
-
 
 _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -198,6 +198,7 @@ class EdgeValues:
         else:
             self._follow_dense(edit, new)
         self._index = None
+        forget_joint_memory(self.followers())
         for optimizer in self._alive():
             optimizer.state[self.parameter] = {
                 key: self._moved(entry, edit, moves, old_shape)
@@ -446,4 +447,4 @@ def follow(model: nn.Module, optimizer: Any) -> None:
             "build one with MaskedDeepFFN, MaskedDeepDAN or sparsify"
         )
     for one in values:
-        one.followed_by(optimizer)
+        one.followed_by(checked_optimizer(optimizer))
