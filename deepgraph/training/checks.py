@@ -37,6 +37,7 @@ def pair_of(batch: Any) -> tuple[Any, Any]:
 
     Examples
     --------
+    >>> import torch
     >>> pair_of([torch.zeros(2), torch.ones(2)])[1].tolist()
     [1.0, 1.0]
     """

@@ -38,6 +38,11 @@ class Data:
         """Return the same with the first `count` training images."""
         return replace(self, x=self.x[:count], y=self.y[:count])
 
+    def shuffled(self, seed: int) -> Data:
+        """Return the same with the training images in another order."""
+        order = torch.randperm(len(self.y), generator=seeded(seed))
+        return replace(self, x=self.x[order], y=self.y[order])
+
 
 def read_images(folder: Path, name: str, *, normalised: bool = False) -> Data:
     """Return MNIST or Fashion-MNIST from `folder/name`, in [0, 1] or with mean 0 and deviation 1 over the training set.
@@ -125,7 +130,9 @@ def train(
     return curve
 
 
-def sgd(model: nn.Module, *, momentum: float = 0.9, nesterov: bool = True, decay: float = 0.0, biases: bool = True):
+def sgd(
+    model: nn.Module, *, momentum: float = 0.9, nesterov: bool = True, decay: float = 0.0, biases: bool = True
+) -> torch.optim.Optimizer:
     """Return SGD; weight decay acts on biases too unless told otherwise. The loop sets the learning rate."""
     apart = {id(p) for name, p in model.named_parameters() if name.endswith("bias") and not biases}
     groups = [
@@ -155,4 +162,4 @@ def digest(model: nn.Module) -> str:
 
 def num_edges(model: nn.Module) -> list[int]:
     """Return the edges of each edge set."""
-    return [edges.num_edges for edges in model.edge_sets]
+    return [values.edge_set.num_edges for values in edge_values(model)]

@@ -3,7 +3,10 @@
 784-300-100-10, batch 100, 200 epochs, SGD with Nesterov momentum 0.9, learning rate 0.2 divided by 3 at epochs 75 and
 95, L2 1e-4 on weights, inputs in [0, 1], weights drawn as for the dense network; edits every 100 steps up to step
 50,000, drop share 0.3 falling along a cosine: at steps 100, 200, ..., and in a case of its own ("from step 0") also
-before the first step, as the authors' code does. The short form trains 20 epochs with everything scaled.
+before the first step, as the authors' code does. These are the defaults of that code; the paper gives the sparsities
+and one run, of hyperparameters tuned by the final test error, which it does not name. Two more cases therefore change
+the drop share, and with it the weight decay. Seed 0 chose them with the published numbers in view, so that they are
+reported and not judged. The short form trains 20 epochs with everything scaled.
 """
 
 from __future__ import annotations
@@ -50,11 +53,11 @@ class RigLFromStart(CountedRigL):
 
     def clock(self, call: int) -> int:
         """Return how many steps the optimizer made before a call of `step`; edits are no steps."""
-        return call - 1 - min(math.ceil((call - 1) / (self.every + 1)), self.until // self.every)
+        return call - 1 - min(math.ceil((call - 1) / (self.every + 1)), (self.until or 0) // self.every)
 
     def edits_at(self, step: int) -> bool:
         """Return whether a call of `step` edits."""
-        return (step - 1) % (self.every + 1) == 0 and self.clock(step) < self.until
+        return (step - 1) % (self.every + 1) == 0 and self.clock(step) < (self.until or 0)
 
     def drop_share(self, step: int) -> float:
         """Return the share that is dropped."""
@@ -66,21 +69,21 @@ class SETFromStart(dg.SET):
 
     def edits_at(self, step: int) -> bool:
         """Return whether a step edits."""
-        return step % self.every == 1 and step < self.until
+        return step % self.every == 1 and step < (self.until or 0)
 
 
-def optimizer_of(method: str, model, wrapped, until: int, seed: int):
+def optimizer_of(method: str, model, wrapped, until: int, seed: int, drop: float = 0.3):
     """Return the rewirer of a method."""
-    schedule = {"every": 100, "until": until, "drop_fraction": 0.3, "decay": "cosine", "seed": seed}
+    schedule: dict[str, Any] = {"every": 100, "until": until, "drop_fraction": drop, "decay": "cosine", "seed": seed}
     if method.startswith("rigl"):
         return (RigLFromStart if method == "rigl" else CountedRigL)(model, wrapped, **schedule)
     return SETFromStart(model, wrapped, by="magnitude", **schedule) if method == "set" else dg.Static(model, wrapped)
 
 
-def churn_matches(optimizer: CountedRigL, until: int) -> bool:
-    """Return whether every update took int(0.15 (1 + cos(pi t / T)) E) edges from each layer, no more and no less."""
+def churn_matches(optimizer: CountedRigL, until: int, drop: float = 0.3) -> bool:
+    """Return whether every update took int(drop / 2 (1 + cos(pi t / T)) E) edges from each layer."""
     wanted = [
-        (step, edges, [int(0.15 * (1 + math.cos(math.pi * (step / until))) * e) for e in edges])
+        (step, edges, [int(drop / 2 * (1 + math.cos(math.pi * (step / until))) * e) for e in edges])
         for step, edges, _ in optimizer.churn
     ]
     times = sorted({step for step, _, _ in optimizer.churn})
@@ -92,9 +95,10 @@ def live_network(graph: dg.CachedLayeredGraph) -> dict[str, Any]:
     """Return live units by layer, and the cost of the network without its dead ones: FLOPs and bytes.
 
     A unit is live that lies on a path from an input to an output. Weights and biases take 4 bytes, and a layer that is
-    not dense one bit for each pair besides, as in the paper.
+    not dense one bit for each pair besides, as in the paper: by this count its 408-100-69-10 has 6,309 edges, which
+    make 31,914.5 bytes, 12,618 FLOPs and a sparsity of 0.870.
     """
-    plain = nx.DiGraph(graph)
+    plain: nx.DiGraph[Any] = nx.DiGraph(graph)
     stage = dict(zip(plain, graph.stage_array().tolist(), strict=True))
     ends = [[v for v in plain if stage[v] == s] for s in (0, max(stage.values()))]
     down = set().union(*(nx.descendants(plain, v) | {v} for v in ends[0]))
@@ -110,12 +114,13 @@ def live_network(graph: dg.CachedLayeredGraph) -> dict[str, Any]:
 
 def run(settings: dict[str, Any], seed: int, data: Data) -> Run:
     """Train one method."""
-    epochs, method = settings["epochs"], settings["method"]
+    epochs, method, drop = settings["epochs"], settings["method"], settings.get("drop", 0.3)
     per_epoch = len(data.y) // 100
     until = round(50_000 * epochs * per_epoch / 120_000) // 100 * 100 if per_epoch >= 100 else epochs * per_epoch
     model = dg.MaskedDeepFFN(784, 10, [300, 100], density=DENSITIES, storage="csr", seed=seed)
     start_as_dense(model, seed)
-    optimizer = optimizer_of(method, model, sgd(model, decay=1e-4, biases=False), until, seed)
+    wrapped = sgd(model, decay=settings.get("decay", 1e-4), biases=False)
+    optimizer = optimizer_of(method, model, wrapped, until, seed, drop)
     step = dg.train_step(model, "cross_entropy", optimizer)
     rate = steps_down(0.2, 1 / 3, *(share * epochs * per_epoch for share in (75 / 200, 95 / 200)))
     curve = train(model, step, optimizer, data, epochs=epochs, batch=100, seed=seed, rate=rate,
@@ -123,7 +128,8 @@ def run(settings: dict[str, Any], seed: int, data: Data) -> Run:
     found = {"accuracy": curve[-1], "error": 100 - curve[-1], "best": 100 - max(curve), "curve": curve,
              "edges": num_edges(model)}  # fmt: skip
     if method.startswith("rigl"):
-        found |= {"updates": len({row[0] for row in optimizer.churn}), "churn_matches": churn_matches(optimizer, until)}
+        found["updates"] = len({row[0] for row in optimizer.churn})
+        found["churn_matches"] = churn_matches(optimizer, until, drop)
     return found | live_network(model.graph) | {"digest": digest(model)}
 
 
@@ -166,13 +172,17 @@ def checks(runs, real: bool) -> list[tuple[str, bool]]:
 
 WHY = (
     "the edit before the first step leaves fewer units of the first hidden layer alive; without it the error is within "
-    "the tolerance. Settings but the sparsity are the defaults of the authors' code, and the cost of training below "
-    "says that sparsities, images, epochs and steps between edits are those of the paper. It reports one tuned run"
+    "the tolerance. The paper reports one run, of hyperparameters tuned by the final test error, and names only the "
+    "sparsities; all others here are the defaults of the authors' code. The cost of training below says that "
+    "sparsities, images, epochs and steps between edits are those of the paper. The drop share is not in it, and with "
+    "0.1 the error is 0.14 lower"
 )
 WHY_UNITS = (
-    "gradients before the first step point at few units of the first hidden layer, and what they grow then decides how "
-    "many live: fewer where the first edit comes before any step, as in the authors' code, than where it comes after "
-    "100 of them. The paper's one run lies between the two"
+    "how many live follows hyperparameters that the paper, with one run, does not name. The defaults of the authors' "
+    "code, edit before the first step and all, leave 78 to 89, and 80 where that code is written once more, with dense "
+    "masks and apart from this library; without that edit 125 to 138 live. With drop share 0.1 and L2 2e-4, a case of "
+    "its own, units, bytes and errors are all within the tolerances. After 84 epochs of one seed, from step 0: L2 5e-5 "
+    "leaves 100, edits up to step 25,000 106, a learning rate of 0.1 100, L2 2e-4 69, drop share 0.5 54"
 )
 WHY_SET = (
     "no claim of the paper, which does not train SET on MNIST. Gradients of 100 images gather edges on few units of "
@@ -185,6 +195,8 @@ EXPERIMENT = Experiment(
     title="RigL, SET and static LeNet 300-100 on MNIST, 99 % / 89 % / 0 % sparse",
     source="Evci et al. 2020, arXiv 1911.11134, table 2",
     cases={method: {"method": method, "epochs": 200} for method in (*METHODS, "rigl later")}
+    | {"rigl 0.1": {"method": "rigl", "epochs": 200, "drop": 0.1}}
+    | {"rigl 0.1 L2 2e-4": {"method": "rigl", "epochs": 200, "drop": 0.1, "decay": 2e-4}}
     | {"rigl 20 epochs": {"method": "rigl", "epochs": 20}},
     short={method: {"method": method, "epochs": 20} for method in METHODS},
     run=run,
@@ -211,6 +223,11 @@ EXPERIMENT = Experiment(
           for name, case in (("RigL", "rigl later"), ("RigL from step 0", "rigl"))
           for k, count, spread in ((0, 408, 41), (1, 100, 15), (2, 69, 10))),
         Target("SET, live first hidden units", "set", unit(1)),
+        *(Target(f"RigL from step 0, {name}, {text}", case, measure)
+          for name, case in (("drop share 0.1", "rigl 0.1"), ("drop share 0.1 and L2 2e-4", "rigl 0.1 L2 2e-4"))
+          for text, measure in (("error at the end (%)", "error"), ("lowest error while training (%)", "best"),
+                                *((f"live {UNITS[k]} units", unit(k)) for k in UNITS),
+                                ("kB with a bit mask", "kbytes"))),
         *(Target(f"{name}, {text}", case, measure, published, tolerance, why=WHY_UNITS)
           for name, case in (("RigL", "rigl later"), ("RigL from step 0", "rigl"))
           for text, measure, published, tolerance in (

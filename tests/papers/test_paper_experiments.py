@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -15,6 +16,7 @@ import pytest
 import torch
 
 import deepgraph as dg
+from deepgraph.sparse.values import edge_values
 
 FOLDER = Path(__file__).parents[2] / "examples" / "papers"
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("[a-z][0-9]_*.py"))
@@ -151,6 +153,75 @@ def test_runs_of_other_settings_do_not_count(experiment: ModuleType, tmp_path: P
     assert (len(runs["low"]), len(runs["high"])) == (0, 2)
 
 
+WRITER = """
+import sys, time
+from pathlib import Path
+from types import SimpleNamespace
+sys.path.insert(0, sys.argv[1])
+import experiment
+case, out = sys.argv[2], Path(sys.argv[3])
+cases = {name: {"of": name} for name in ("0", "1")}
+run = lambda settings, seed, data: {"accuracy": float(seed)}
+one = experiment.Experiment("shared", "", "", cases, run, lambda folder: None, "", 30, [])
+(out / f"{case}.ready").touch()
+while len(list(out.glob("*.ready"))) < 2:
+    time.sleep(0.001)
+experiment._full(one, SimpleNamespace(seeds=range(30), cases=[case], out=out / "results", data=out), None)
+"""
+
+
+def test_processes_that_share_a_results_file_lose_no_run(tmp_path: Path) -> None:
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(FOLDER), case, str(tmp_path)], stdout=subprocess.DEVNULL)
+        for case in ("0", "1")
+    ]
+    assert [writer.wait() for writer in writers] == [0, 0]
+    content = json.loads((tmp_path / "results" / "shared.json").read_text())
+    for case in ("0", "1"):
+        runs = content["cases"][case]["runs"]
+        assert [runs[str(seed)]["accuracy"] for seed in range(30)] == list(range(30))
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["shared.json"]
+
+
+def test_a_writer_waits_for_the_lock_and_says_so(
+    experiment: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    said = threading.Event()
+
+    def warn(sentence: str) -> None:
+        order.append(sentence)
+        said.set()
+
+    def second() -> None:
+        with experiment.locked(tmp_path, patience=0.0):
+            order.append("second")
+
+    monkeypatch.setattr(experiment, "warn", warn)
+    with experiment.locked(tmp_path):
+        thread = threading.Thread(target=second)
+        thread.start()
+        said.wait()
+        order.append("first")
+    thread.join()
+    assert order[0].startswith(f"another process holds the lock of {tmp_path}")
+    assert order[1:] == ["first", "second"]
+
+
+def test_a_folder_that_takes_no_lock_is_named(
+    experiment: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    def refuse(handle: int, operation: int) -> None:
+        raise OSError(9, "Bad file descriptor")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    experiment._full(trial(experiment), options(tmp_path), None)
+    assert len(experiment.Results(trial(experiment), tmp_path).runs()["high"]) == 2
+    assert f"{tmp_path} takes no lock" in capsys.readouterr().err
+
+
 def test_the_file_has_command_published_number_and_digest(experiment: ModuleType, tmp_path: Path) -> None:
     experiment._full(trial(experiment), options(tmp_path), None)
     content = json.loads((tmp_path / "trial.json").read_text())
@@ -190,6 +261,17 @@ def test_normalised_images_have_mean_0_and_deviation_1(loop: ModuleType, tmp_pat
     assert float(data.x.std()) == pytest.approx(1, abs=1e-4)
     plain = loop.read_images(tmp_path, "")
     assert (float(plain.x.min()), float(plain.x.max())) == (0, 1)
+
+
+def test_shuffled_images_keep_their_classes(loop: ModuleType) -> None:
+    x = torch.arange(50.0)[:, None]
+    data = loop.Data(x, torch.arange(50), x[:5], torch.arange(5), "numbered")
+    one, same, other = (data.shuffled(seed) for seed in (0, 0, 1))
+    assert torch.equal(one.x[:, 0].long(), one.y)
+    assert torch.equal(one.y.sort().values, data.y)
+    assert torch.equal(one.y, same.y)
+    assert not torch.equal(one.y, other.y)
+    assert one.first(10).x_test is data.x_test
 
 
 def test_training_is_repeatable_and_counts_its_steps(loop: ModuleType) -> None:
@@ -237,10 +319,10 @@ def test_targets_and_short_forms_speak_of_cases_that_there_are(experiment: Modul
     assert json.loads(json.dumps(one.cases)) == one.cases
 
 
-def trained_for_700_steps(script: ModuleType, method: str) -> Any:
+def trained_for_700_steps(script: ModuleType, method: str, **options: float) -> Any:
     """Return the rewirer of a method after 700 steps of a small model."""
     model = dg.MaskedDeepFFN(30, 5, [20, 10], density=[0.2, 0.4, 1.0], storage="csr", seed=0)
-    optimizer = script.optimizer_of(method, model, torch.optim.SGD(model.parameters(), lr=0.1), 600, 0)
+    optimizer = script.optimizer_of(method, model, torch.optim.SGD(model.parameters(), lr=0.1), 600, 0, **options)
     step = dg.train_step(model, "cross_entropy", optimizer)
     draw = torch.Generator().manual_seed(0)
     for _ in range(700):
@@ -274,6 +356,33 @@ def test_on_the_clock_of_the_authors_edits_come_before_the_steps_that_they_do_no
     assert [row["step"] for row in rigl.log] == [1, 102, 203, 304, 405, 506]
     assert [rigl.clock(call) for call in (1, 2, 102, 103, 506, 507, 608, 700)] == [0, 0, 100, 100, 500, 500, 601, 693]
     assert [row["step"] for row in rule.log] == [1, 101, 201, 301, 401, 501]
+
+
+def test_another_drop_share_has_a_schedule_of_its_own() -> None:
+    script = module("r1_rigl_lenet")
+    optimizer = trained_for_700_steps(script, "rigl", drop=0.1)
+    assert script.churn_matches(optimizer, 600, 0.1)
+    assert not script.churn_matches(optimizer, 600)
+
+
+@pytest.mark.parametrize(("init", "scale"), [("fan in", 1 / 60), ("he", 2 / 60), ("glorot", 2 / 100)])
+def test_snip_starts_from_the_variance_it_names(init: str, scale: float) -> None:
+    model = dg.MaskedDeepFFN(60, 10, [40], density=1.0, storage="csr", seed=0)
+    module("p2_snip").draw_weights(model, 0, init)
+    weight = edge_values(model)[0].values()
+    assert float(weight.var()) == pytest.approx(scale, rel=0.08)
+    assert float(weight.abs().max()) <= 2 * scale**0.5 / 0.8796
+
+
+def test_the_released_snip_trains_without_biases_from_other_weights(loop: ModuleType) -> None:
+    script, draw = module("p2_snip"), loop.seeded(0)
+    x, y = torch.randn(300, 784, generator=draw), torch.randint(0, 10, (300,), generator=draw)
+    data = loop.Data(x, y, x[:50], y[:50], "random")
+    names = ("2 %", "2 %, as released")
+    found = [script.run(script.EXPERIMENT.cases[name] | {"epochs": 2}, 0, data) for name in names]
+    assert [sum(run["edges"]) for run in found] == [5324, 5332]
+    assert found[0]["least"] == 100 - max(found[0]["curve"])
+    assert found[0]["digest"] != found[1]["digest"]
 
 
 def test_the_training_costs_what_the_paper_says_only_with_its_sparsities() -> None:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rewire_models import make_model
+from rewire_models import make_model, train
 from torch import Tensor
 
-from deepgraph.rewire import SET
+from deepgraph.rewire import SET, Replay
 from deepgraph.sparse import edge_values, follow
 
 OTHERS = {
@@ -67,3 +67,16 @@ def test_other_optimizers_of_torch(name: str, storage: str) -> None:
             assert not flat[~one.mask().reshape(-1)].any()
         for entry in rewirer.state[one.parameter].values():
             assert not isinstance(entry, Tensor) or entry.dim() == 0 or entry.shape == one.parameter.shape
+
+
+def test_a_replayed_run_has_the_weights_that_edges_were_grown_with() -> None:
+    """The same start, steps and edits: the same weights to the last bit, drawn ones of grown edges among them."""
+    models = [make_model("ffn", "csr"), make_model("ffn", "csr")]
+    first: Any = None
+    for model in models:
+        sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+        rewirer = Replay(model, sgd, first) if first else SET(model, sgd, every=2, grown_std=0.5, seed=0)
+        train(model, rewirer, 6)
+        first = rewirer
+    for mine, theirs in zip(*(model.parameters() for model in models), strict=True):
+        assert torch.equal(mine, theirs)
