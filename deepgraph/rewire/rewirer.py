@@ -202,7 +202,7 @@ class Rewirer(Wrapper):
 
     def drop_scores(self, values: EdgeValues) -> Tensor | Array:
         """Return a score (E,) for each edge, of which the lowest are dropped; here |w|."""
-        return values.values().abs()
+        return values.values().abs_()
 
     def grow_scores(self, values: EdgeValues, u: Index, v: Index) -> Tensor | Array:
         """Return a score (C,) for each of the absent pairs (u, v), of which the highest are grown; here |gradient|."""
@@ -219,7 +219,7 @@ class Rewirer(Wrapper):
     def choose_drop(self, values: Sequence[EdgeValues], share: float) -> list[Index]:
         """Return the rows to drop of each edge set of a group: its int(share * E) edges of the lowest `drop_scores`."""
         scores = [self._drop_scores(one) for one in values]
-        joined = np.concatenate(scores)
+        joined = scores[0] if len(scores) == 1 else np.concatenate(scores)
         rows = lowest(joined, int(share * len(joined)))
         return split_rows(rows, [len(score) for score in scores])
 
