@@ -23,7 +23,6 @@ from deepgraph.kernels.absent_pairs import AbsentPairs
 from deepgraph.kernels.buffers import Buffers
 from deepgraph.kernels.compiler import has_numba
 from deepgraph.kernels.numba_walk import announce, thread_pool
-from deepgraph.kernels.selection import highest
 
 __all__ = ["best_by_bytes"]
 
@@ -43,10 +42,12 @@ _SAMPLE, _BEND, _MARGIN = 128, 2.0, 1.2
 # Targets at a time, whose bytes stay in the second cache, and pairs that are put aside at a time.
 _TARGETS = 4096
 _CHUNK = 1 << 16
+# As many are looked for in one go.
+_MOST = 1 << 20
 # Below this many multiply-adds a second thread costs more than it saves.
 _THREAD_WORK = 64_000_000
 # A search needs the same few arrays as the one before: memory that stays mapped.
-_memory = Buffers(12)
+_memory = Buffers(16)
 
 
 def best_by_bytes(
@@ -72,8 +73,9 @@ def best_by_bytes(
         return None
     announce()
     search = _Search(pairs, factors, k, inverse)
-    if pairs.num_admissible < _FEWEST:
-        return search.all()
+    found = search.all() if pairs.num_admissible < _FEWEST else search.at_once()
+    if found is not None or pairs.num_admissible < _FEWEST:
+        return found
     for share in (1.0, 2.0, 8.0):
         limit = search.guess(share)
         # Bounds are float32 numbers that must neither vanish nor overflow.
@@ -127,9 +129,9 @@ class _Search:
         self.edges = pairs.compressed
         self.lock = threading.Lock()
 
-    def guess(self, share: float) -> float:
-        """Return what the k-th best score reaches almost surely, for a larger `share` more surely."""
-        from deepgraph.kernels.numba_scores import sampled_rows, weighted_limit
+    def _sample(self) -> tuple[Any, ...] | None:
+        """Return gradients of some pairs, their sources and targets, and what these stand for; None if all are 0."""
+        from deepgraph.kernels.numba_scores import sampled_rows
 
         places, weights = _places()
         names = np.empty((2, _SAMPLE), np.int64)
@@ -140,29 +142,70 @@ class _Search:
             self.z, self.known_z[0], self.scale if self.scaled else none, places, names[1], columns
         )  # fmt: skip
         if not (sources and targets):
+            return None
+        product = torch.mm(torch.from_numpy(rows), torch.from_numpy(columns).t()).numpy().view(np.int32)
+        return product, (names[0], names[1]), (weights * sources, weights * targets)
+
+    def guess(self, share: float) -> float:
+        """Return what the k-th best score reaches almost surely, for a larger `share` more surely."""
+        from deepgraph.kernels.numba_scores import weighted_limit
+
+        sample = self._sample()
+        if sample is None:
             return 0.0
-        sample = torch.mm(torch.from_numpy(rows), torch.from_numpy(columns).t()).numpy().view(np.int32)
-        alike = weights * sources, weights * targets
-        bits = weighted_limit(
-            sample, (names[0], names[1]), self.edges, self.pairs.num_targets, alike, _MARGIN * share * self.k
-        )
+        product, names, weights = sample
+        wanted = _MARGIN * share * self.k
+        bits = weighted_limit(product, names, self.edges, self.pairs.num_targets, weights, wanted)
         return float(np.int32(bits).view(np.float32))
 
-    def _quantize(self, limit: float) -> None:
-        """Make bytes of the sources and targets that have a pair which may reach `limit`."""
-        from deepgraph.kernels.numba_scores import quantized_sources, quantized_targets
+    def at_once(self) -> Pairs | None:
+        """Return the best pairs as one thread finds them soonest; None where that takes threads or a better guess."""
+        from deepgraph.kernels.numba_search import search
+
+        products = len(self.a) * self.a.shape[1] * len(self.z)
+        if max(len(self.z) / _TARGETS, self.k / _MOST) > 1 or (products >= _THREAD_WORK and torch.get_num_threads() > 1):
+            return None
+        sample = self._sample()
+        if sample is None:
+            return None
+        known, tensors = (self.known_a, self.known_z, self.most_a, self.most_z), (self.a, self.z, self.scale)
+        us, vs = np.empty(self.k + 1, np.int64), np.empty(self.k + 1, np.int64)
+        sample = *sample, _MARGIN * self.k
+        coarse, found = self._bytes(), self._room(len(self.z), 3 * self.k)
+        work = _work(len(found[0]))
+        if search(tensors, known, sample, self.edges, self.k, self.slack, self.cuts, coarse, found, work, us, vs):
+            return us[: self.k], vs[: self.k]
+        return None
+
+    def _bytes(self) -> tuple[NDArray[Any], ...]:
+        """Return room for the bytes of all sources, and what is known of each, and for those of all targets."""
         from deepgraph.kernels.vector_scores import ROWS, WIDTH
 
         (sources, batch), targets = self.a.shape, len(self.z)
         groups, blocks = -(-batch // 4), -(-targets // WIDTH)
-        left = _memory.array((sources + ROWS - 1, 4 * groups), np.uint8)
-        right = _memory.array((blocks, groups, WIDTH), np.int32)
-        above = _memory.array((sources + ROWS - 1, 4), np.float32)
-        below = _memory.array((4, blocks * WIDTH), np.float32)
-        names = np.empty(sources, np.int64), np.empty(targets, np.int64)
+        return (
+            _memory.array((sources + ROWS - 1, 4 * groups), np.uint8),
+            _memory.array((sources + ROWS - 1, 4), np.float32),
+            _memory.array((blocks, groups, WIDTH), np.int32),
+            _memory.array((4, blocks * WIDTH), np.float32),
+        )
+
+    def _room(self, width: int, pairs: int = 0) -> tuple[NDArray[Any], ...]:
+        """Return room for pairs that a scan finds, among them all of a tile of `width` targets, twice."""
+        from deepgraph.kernels.vector_scores import ROWS
+
+        room = max(_CHUNK, 2 * ROWS * width, pairs)
+        return tuple(_memory.array((room,), dtype) for dtype in _PART)
+
+    def _quantize(self, limit: float) -> None:
+        """Make bytes of the sources and targets that have a pair which may reach `limit`."""
+        from deepgraph.kernels.numba_scores import quantized_sources, quantized_targets
+
+        left, above, right, below = self.coarse = self._bytes()
+        names = np.empty(len(self.a), np.int64), np.empty(len(self.z), np.int64)
         rows = quantized_sources(self.a, self.known_a, self.most_z, limit, self.slack, names[0], left, above)
         columns = quantized_targets(self.z, self.known_z, self.most_a, limit, self.scale, names[1], right, below)
-        self.coarse, self.rows, self.columns = (left, above, right, below), names[0][:rows], names[1][:columns]
+        self.rows, self.columns = names[0][:rows], names[1][:columns]
 
     def above(self, limit: float) -> Pairs | None:
         """Return the best pairs if k scores reach `limit`, else None."""
@@ -197,11 +240,9 @@ class _Search:
     def _scan(self, bounds: tuple[int, int, int, int]) -> None:
         """Put aside the pairs of some sources and targets that may be among the best."""
         from deepgraph.kernels.numba_scores import scan
-        from deepgraph.kernels.vector_scores import ROWS
 
         begin, end, left, right = bounds
-        room = max(_CHUNK, 2 * ROWS * (right - left))
-        found: tuple[NDArray[Any], ...] = tuple(_memory.array((room,), dtype) for dtype in _PART)
+        found = self._room(right - left)
         while begin < end:
             bounds = begin, end, left, right
             names = self.rows, self.columns
@@ -225,33 +266,25 @@ class _Search:
 
     def _chosen(self, part: Part, limit: float) -> Pairs | None:
         """Return the best of the pairs (N,) that were put aside, None where there may be better ones."""
-        from deepgraph.kernels.numba_scores import close_scores, exact_scores, taken_pairs
+        from deepgraph.kernels.numba_search import choose
 
-        u, v, low, high = part
-        if len(u) < self.k:
-            return None
-        least, most = (_kth(side, self.k) for side in (low, high))
-        stays, near = np.empty(len(u), np.uint8), np.empty(len(u), np.int64)
-        scores, exact = (np.empty(len(u), np.float32) for _ in range(2))
-        tensors = self.a, self.z, self.scale
-        sure, count = close_scores(*tensors, part, least, most, stays, near, scores)
-        missing, scores, off = self.k - sure, scores[:count], np.float32(2 * self.slack_of_all)
-        kth = _kth(scores, missing)
-        if not kth - off >= limit:
-            return None
-        above, count = exact_scores(*tensors, self.cuts, (u, v), scores, kth, off, stays, near, exact)
-        near, exact, missing = near[:count], exact[:count], missing - above
-        if count > missing:
-            keys = u[near].astype(np.int64) * self.pairs.num_targets + v[near]
-            near = near[highest(exact.astype(np.float64), keys, missing)]
-        stays[near] = 1
+        if not _ascending(*part[:2]):
+            order = np.lexsort(part[1::-1])
+            part = part[0][order], part[1][order], part[2][order], part[3][order]
         us, vs = np.empty(self.k + 1, np.int64), np.empty(self.k + 1, np.int64)
-        ascending = taken_pairs(u, v, stays, us, vs)
-        us, vs = us[: self.k], vs[: self.k]
-        if ascending:
-            return us, vs
-        order = np.argsort(us * self.pairs.num_targets + vs)
-        return us[order], vs[order]
+        work, tensors = _work(len(part[0])), (self.a, self.z, self.scale)
+        if choose(tensors, self.cuts, part, self.k, limit, self.slack_of_all, work, us, vs):
+            return us[: self.k], vs[: self.k]
+        return None
+
+
+def _work(size: int) -> tuple[NDArray[Any], ...]:
+    """Return room for what `choose` writes of so many pairs."""
+    return tuple(_memory.array((size,), kind) for kind in (np.uint8, np.int32, np.uint32, np.float32, np.float32))
+
+
+def _ascending(u: Ids, v: Ids) -> bool:
+    return bool(((u[1:] > u[:-1]) | ((u[1:] == u[:-1]) & (v[1:] > v[:-1]))).all())
 
 
 def _together(parts: list[Part]) -> Part:
@@ -264,7 +297,7 @@ def _together(parts: list[Part]) -> Part:
 
 @cache
 def _places() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return where in a list, in [0, 1), rows of a sample are, more of them in front, and what share each stands for."""
+    """Return where in a list, in [0, 1), the rows of a sample are, and the share of the list that each stands for."""
     middles, ends = (np.arange(_SAMPLE) + 0.5) / _SAMPLE, np.arange(_SAMPLE + 1) / _SAMPLE
     return middles**_BEND, np.diff(ends**_BEND)
 

@@ -192,10 +192,10 @@ quantized_sources = compiled(_sources_loop)
 def _targets_loop(
     z: Any, known: Any, reach: float, limit: float, scale: Any, columns: Any, out: Any, facts: Any
 ) -> int:  # fmt: skip
-    """Fill out (blocks, K, WIDTH) int32, each four bytes, and facts (4, blocks * WIDTH) from rows of z (T, B); return C.
+    """Fill out (blocks, K, WIDTH) int32, four bytes each, and facts (4, blocks * WIDTH) from C rows of z (T, B).
 
     Rows are taken, and named in `columns` (T,), as by `quantized_sources`. Facts are (unit, total, norm, error), times
-    `scale` (T,), by which the scores of a target are multiplied; behind the last target they are 0.
+    `scale` (T,), by which the scores of a target are multiplied; behind the last target they are 0. C is returned.
     """
     norms, lows, highs = known
     line = np.zeros(4 * out.shape[1], np.int8)

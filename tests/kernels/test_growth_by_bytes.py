@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from deepgraph.kernels import growth, growth_scan
 from deepgraph.kernels.compiler import has_numba
@@ -94,6 +96,7 @@ def test_nothing_depends_on_threads_and_on_how_much_is_held(monkeypatch: pytest.
     monkeypatch.setattr(growth_scan, "_CHUNK", 1)
     monkeypatch.setattr(growth_scan, "_TARGETS", 256)
     monkeypatch.setattr(growth_scan._Search, "guess", lambda self, share: 1e-3)
+    monkeypatch.setattr(growth_scan._Search, "at_once", lambda self: None)
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
@@ -103,10 +106,29 @@ def test_nothing_depends_on_threads_and_on_how_much_is_held(monkeypatch: pytest.
         torch.set_num_threads(before)
 
 
+def at_once(pairs: AbsentPairs, factors: Any, k: int) -> Any:
+    return growth_scan._Search(pairs, factors, k, None).at_once()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=80), st.data())
+def test_the_kth_highest_is_that_of_a_sort(numbers: list[float], data: st.DataObject) -> None:
+    from deepgraph.kernels.numba_search import kth_highest
+
+    k = data.draw(st.integers(1, len(numbers)))
+    found = kth_highest(np.array(numbers, np.float32), k, np.empty(len(numbers), np.uint32))
+    assert found == sorted(numbers)[-k]
+
+
 def test_a_guess_that_is_too_high_is_lowered(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(2)
     pairs, factors = random_pairs(rng, 300, 300), [drawn("outputs", rng, 300, 300, 64)]
     once = found_by_bytes(pairs, factors, 900)
+    assert all(np.array_equal(*both) for both in zip(once, at_once(pairs, factors, 900), strict=True))
+    monkeypatch.setattr(growth_scan, "_MARGIN", 1e-3)
+    assert at_once(pairs, factors, 900) is None
+    monkeypatch.setattr(growth_scan._Search, "at_once", lambda self: None)
+    monkeypatch.setattr(growth_scan, "_MARGIN", 1.2)
     plain = growth_scan._Search.guess
     monkeypatch.setattr(growth_scan._Search, "guess", lambda self, share: plain(self, share) * (3 if share == 1 else 1))
     again = found_by_bytes(pairs, factors, 900)
