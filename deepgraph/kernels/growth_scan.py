@@ -162,8 +162,8 @@ class _Search:
         """Return the best pairs as one thread finds them soonest; None where that takes threads or a better guess."""
         from deepgraph.kernels.numba_search import search
 
-        products = len(self.a) * self.a.shape[1] * len(self.z)
-        if max(len(self.z) / _TARGETS, self.k / _MOST) > 1 or (products >= _THREAD_WORK and torch.get_num_threads() > 1):
+        shared = torch.get_num_threads() > 1 and len(self.a) * self.a.shape[1] * len(self.z) >= _THREAD_WORK
+        if shared or len(self.z) > _TARGETS or self.k > _MOST:
             return None
         sample = self._sample()
         if sample is None:

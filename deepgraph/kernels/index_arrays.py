@@ -34,6 +34,7 @@ def checked_integers(name: str, values: ArrayLike, dtype: type[np.integer[Any]])
 
 
 def check_positions(name: str, values: NDArray[Any], num_nodes: int) -> None:
+    """Raise EdgeError unless all values are positions of nodes."""
     wrong = np.flatnonzero((values < 0) | (values >= num_nodes))
     if wrong.size:
         raise EdgeError(
@@ -50,5 +51,6 @@ def shortened(step: NDArray[Any]) -> NDArray[Any]:
 
 
 def frozen(array: NDArray[Any]) -> NDArray[Any]:
+    """Return the array itself, which refuses writes from now on."""
     array.flags.writeable = False
     return array

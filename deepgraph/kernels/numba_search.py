@@ -107,7 +107,7 @@ choose = compiled(_choose_loop)
 def _search_loop(
     tensors: Any, known: Any, sample: Any, edges: Any, k: int, slack: float, cuts: Any, coarse: Any, found: Any,
     work: Any, us: Any, vs: Any,
-) -> int:  # fmt: skip
+) -> Any:  # fmt: skip
     """Fill us and vs (k + 1,) with the best absent pairs in canonical order; return 0 where that takes a better guess.
 
     `tensors` are (a (S, B), z (T, B), scale (T,)), `known` what `row_facts` says of both and the largest norm of

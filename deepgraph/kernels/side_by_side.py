@@ -100,7 +100,8 @@ def with_edited(topology: Topology, sets: Sequence[Placed], buffers: Buffers | N
     0
     """
     splits = [len(one.dst) for one in sets]
-    indptr, known = _indptr(sets, topology.num_nodes), {}
+    indptr = _indptr(sets, topology.num_nodes)
+    known: dict[str, Any] = {}
     columns = [(one.column, one.column + one.num_targets) for one in sets]
     apart = all(left[1] <= right[0] for left, right in pairwise(columns))
     if apart:

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from deepgraph.errors import ArgumentError, EdgeError, ShapeError, StructureError
+from deepgraph.errors import ArgumentError, ShapeError
 from deepgraph.kernels.activations import activation
 from deepgraph.kernels.compiler import has_numba
+from deepgraph.kernels.edge_checks import check_edges
 from deepgraph.kernels.index_arrays import MAX_INT16, check_positions, checked_integers, frozen, shortened
 
 __all__ = ["Topology"]
@@ -25,7 +26,6 @@ __all__ = ["Topology"]
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 
-_MAX_INT32 = 2**31 - 1
 # Fewer edges are sorted by scipy before a compiled loop is even found.
 _COMPILED_FROM = 1 << 14
 
@@ -104,49 +104,14 @@ class Topology:
             activation(code)
         if self.reduce.max() > 2:
             raise ArgumentError(f"expected reduce codes 0 (sum), 1 (max) or 2 (prod), got {self.reduce.max()}")
-        self._check_edges()
+        check_edges(self)
         self._check_splits()
-
-    def _check_edges(self) -> None:
-        src, dst, n = self.src, self.dst, self.num_nodes
-        if src.shape != dst.shape:
-            raise ShapeError(f"expected src and dst of the same length, got {src.shape[0]} and {dst.shape[0]}")
-        if src.shape[0] > _MAX_INT32:
-            raise ArgumentError(f"expected at most {_MAX_INT32} edges, got {src.shape[0]}")
-        check_positions("src", src, n)
-        check_positions("dst", dst, n)
-        rising = (src[:-1] < src[1:]) | ((src[:-1] == src[1:]) & (dst[:-1] < dst[1:]))
-        if not rising.all():
-            at = int(np.flatnonzero(~rising)[0])
-            same = src[at] == src[at + 1] and dst[at] == dst[at + 1]
-            raise EdgeError(
-                f"expected edges sorted by (source, target) without duplicates, got {self._edge(at)} "
-                f"{'twice' if same else 'before ' + self._edge(at + 1)}; sort and merge them first"
-            )
-        flat = np.flatnonzero(self.stage[src] >= self.stage[dst])
-        if flat.size:
-            at = int(flat[0])
-            raise StructureError(
-                f"expected every edge to go up in stage, got edge {self._edge(at)} from stage {self.stage[src[at]]} to "
-                f"stage {self.stage[dst[at]]} ({flat.size} such edges); declare other stages or turn the edge around"
-            )
-        entering = np.flatnonzero(self.is_input[dst])
-        if entering.size:
-            raise StructureError(
-                f"expected no edge into an input, got edge {self._edge(int(entering[0]))} "
-                f"({entering.size} such edges); "
-                "an input passes x through, so remove these edges or give the node another role"
-            )
 
     def _check_splits(self) -> None:
         splits = tuple(int(count) for count in self.splits) or (self.num_edges,)
         if min(splits) < 0 or sum(splits) != self.num_edges:
             raise ShapeError(f"expected splits that add up to {self.num_edges} edges, got {splits}")
         object.__setattr__(self, "splits", splits)
-
-    def _edge(self, at: int) -> str:
-        names: Sequence[Any] = self.labels if self.labels is not None else range(self.num_nodes)
-        return f"({names[int(self.src[at])]!r}, {names[int(self.dst[at])]!r})"
 
     def with_edges(self, src: ArrayLike, dst: ArrayLike, splits: Sequence[int] | None = None) -> Topology:
         """Return this topology with other edges between the same nodes; what depends on nodes only is kept.

@@ -432,7 +432,7 @@ class Rewirer(Wrapper):
         """Capture gradients of absent edges where an edit that needs them is at most `average` steps ahead."""
         if not self.captures:
             return
-        if any(self.edits_at(self.steps + ahead) for ahead in range(1, self.average + 1)):
+        if any(map(self.edits_at, range(self.steps + 1, self.steps + 1 + self.average))):
             self._capture.arm()
         elif self._capture.armed:
             self._capture.stop()
