@@ -167,7 +167,7 @@ def _compress_loop(src: Array, dst: Array, indptr: Array, columns: int, out: Arr
     rows, row, last = indptr.shape[0] - 1, -1, -1
     for i in range(src.shape[0]):
         u, v = src[i], dst[i]
-        if u < row or (u == row and v <= last) or u >= rows or v < 0 or v >= columns:
+        if u < 0 or u >= rows or v < 0 or v >= columns or u < row or (u == row and v <= last):
             return False
         while row < u:
             row += 1

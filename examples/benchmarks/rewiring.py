@@ -82,7 +82,7 @@ def compare(name: str, density: float, trainings: int, steps: int = STEPS, block
         "rewirer": name,
         "density": density,
         "static_ms": 1e3 * statistics.median(fixed) / block,
-        "rewired_ms": 1e3 * statistics.fmean(rewired) / block,
+        "rewired_ms": 1e3 * statistics.median(rewired) / block,
         "first_edits": statistics.fmean(overheads[1:6]),
         "of_training": statistics.fmean(overheads),
     }
