@@ -6,6 +6,9 @@ INPUTS := setup.cfg pyproject.toml constraints.txt
 ARGS ?=
 PYTEST_ARGS ?=
 LOG := .cache/make.log
+# Scripts import one another by name, and need not annotate everything.
+SCRIPTS := examples/benchmarks examples/papers
+LOOSER := --allow-untyped-defs --allow-incomplete-defs --allow-untyped-calls --no-warn-return-any --no-warn-unused-ignores
 
 export MPLBACKEND := Agg
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -54,6 +57,7 @@ lint: $(VENV)/.with-test
 	$(call step,checking style (ruff),$(BIN)/ruff check --quiet .)
 	$(call step,checking format (ruff),$(BIN)/ruff format --check --quiet --diff .)
 	$(call step,checking types (mypy --strict),$(BIN)/mypy --strict deepgraph)
+	$(call step,checking types of examples (mypy),MYPYPATH=examples/benchmarks:examples/papers $(BIN)/mypy $(LOOSER) $(SCRIPTS))
 	$(call step,checking layers (import-linter),$(BIN)/lint-imports)
 
 test: lint

@@ -202,6 +202,8 @@ def test_wrong_arguments_change_nothing() -> None:
         add_masks(model, temperature=0)
     with pytest.raises(ValueError, match="init_value: expected a finite number, got nan"):
         add_masks(model, init_value=float("nan"))
+    with pytest.raises(ValueError, match="init_value: expected a finite number, got 'zero'"):
+        add_masks(model, init_value="zero")  # type: ignore[arg-type]
     assert all(p.requires_grad for p in model.parameters())
     assert list(model.state_dict()) == ["0.weight", "0.bias"]
     with pytest.raises(ValueError, match="expected Linear or convolutional modules, got ReLU"):
@@ -266,3 +268,12 @@ def test_a_frozen_mask_becomes_a_graph(strategy: str) -> None:
     graph = dg.extract(prune_masked(model), x[:1])
     assert graph.number_of_edges() == kept
     torch.testing.assert_close(dg.MaskedDeepDAN.from_graph(graph)(x), expected)
+
+
+def test_a_net_whose_scores_were_not_touched_keeps_all_weights() -> None:
+    """Scores start at exactly 0, which counts as on."""
+    for strategy in ("ASLP", "supermask"):
+        model = nn.Sequential(nn.Linear(3, 2))
+        before = model[0].weight.detach().clone()
+        add_masks(model, strategy).eval()  # type: ignore[arg-type]
+        assert torch.equal(model[0].weight, before)

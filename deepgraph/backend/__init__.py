@@ -18,7 +18,8 @@ def fast_networkx() -> Iterator[None]:
     """Return a context in which networkx's functions use array versions on our graphs where there are some.
 
     Results are networkx's, floats to 1e-9. Graphs of other classes, views and functions without an array version go
-    the usual way. networkx's own settings do the same for a process: `NETWORKX_BACKEND_PRIORITY=deepgraph`.
+    the usual way. networkx's own settings do the same for a process: `NETWORKX_BACKEND_PRIORITY=deepgraph`, and
+    `NETWORKX_BACKEND_PRIORITY_GENERATORS=deepgraph` for `relabel_nodes`; `backend="deepgraph"` does for a call.
 
     Raises
     ------
@@ -42,8 +43,16 @@ def fast_networkx() -> Iterator[None]:
             "found (pip install deepgraph-nn, or pip install -e . once more), and start Python anew"
         )
     priority = nx.config.backend_priority
-    chosen = ["deepgraph", *(name for name in getattr(priority, "algos", priority) if name != "deepgraph")]
-    # networkx 3.3 has one list for all functions, later versions one for each kind.
-    context = nx.config(backend_priority=chosen) if isinstance(priority, list) else priority(algos=chosen)
+    if isinstance(priority, list):
+        # networkx 3.3 has one list for all functions.
+        context = nx.config(backend_priority=_first(priority))
+    else:
+        # To networkx whatever returns a graph is a generator, also what takes one: `relabel_nodes`.
+        context = priority(algos=_first(priority.algos), generators=_first(priority.generators))
     with context:
         yield
+
+
+def _first(names: list[str]) -> list[str]:
+    """Return names of backends with this one in front."""
+    return ["deepgraph", *(name for name in names if name != "deepgraph")]

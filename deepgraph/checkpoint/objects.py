@@ -150,7 +150,8 @@ def _restore(placement: Placement) -> None:
     target.load_state_dict(saved.state)
     values = values_of(target)
     if len(values) != len(saved.histories):
-        raise FileFormatError(f"expected {len(values)} edge sets, got {len(saved.histories)}")
+        hint = "" if values else "; call sparsify(model, 1.0) first, as the saved one had been sparsified or pruned"
+        raise FileFormatError(f"expected {len(values)} edge sets, got {len(saved.histories)}{hint}")
     first = first_transaction(saved)
     for index, one in enumerate(values):
         edges = one.edge_set

@@ -337,7 +337,8 @@ class CachedLayeredGraph(ArrayGraph):
         Notes
         -----
         The result is that of `networkx.relabel_nodes`, also where nodes get the same label and are merged; those are
-        left to networkx. `with deepgraph.fast_networkx():` makes networkx's own function this one.
+        left to networkx. networkx's own function visits every edge in Python, unless it is called in
+        `with deepgraph.fast_networkx():` or with `backend="deepgraph"`, which make it this one.
 
         Examples
         --------

@@ -18,7 +18,7 @@ from deepgraph.graph.arrays import compress
 from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.edge_store import FreeEdges
 from deepgraph.graph.sampling import Edges, IntArray, Seed, as_generator, sample_cells
-from deepgraph.graph.swaps import compiled_swaps, swap_rounds
+from deepgraph.graph.swaps import compiled_swaps, swap_in_order, swap_rounds
 
 if TYPE_CHECKING:
     from deepgraph.graph import CachedLayeredGraph
@@ -171,7 +171,7 @@ def swap_edges(
     stage: npt.ArrayLike,
     seed: Seed = None,
     swaps_per_edge: float = 10,
-    engine: Literal["auto", "numba", "numpy"] = "auto",
+    engine: Literal["auto", "numba", "python", "numpy"] = "auto",
 ) -> Edges:
     """Return `(src, dst)`, each (E,) int64, after double-edge swaps inside each (stage, stage) block.
 
@@ -187,9 +187,9 @@ def swap_edges(
     seed : int, Generator or None
     swaps_per_edge : float
         Attempted swaps per edge, >= 0; 10 is the field's habit.
-    engine : {"auto", "numba", "numpy"}
-        "auto" is numba where it is installed. Both draw from the same distribution in the limit, by different random
-        streams: one seed gives the same edges on one engine, not across the two.
+    engine : {"auto", "numba", "python", "numpy"}
+        "auto" is numba where it is installed, else python: the same edges for the same seed, later.
+        "numpy" is faster than python on a large graph and has other edges, of the same distribution in the limit.
 
     Returns
     -------
@@ -227,8 +227,8 @@ def swap_edges(
     src, dst, num_nodes = np.asarray(src, dtype=np.int64), np.array(dst, dtype=np.int64), np.asarray(stage).size
     if not (np.isfinite(swaps_per_edge) and swaps_per_edge >= 0):
         raise ArgumentError(f"swaps_per_edge must be a finite number >= 0; got {swaps_per_edge}: pass 10, for instance")
-    if engine not in ("auto", "numba", "numpy"):
-        raise ArgumentError(f"engine must be 'auto', 'numba' or 'numpy'; got {engine!r}")
+    if engine not in ("auto", "numba", "python", "numpy"):
+        raise ArgumentError(f"engine must be 'auto', 'numba', 'python' or 'numpy'; got {engine!r}")
     # Sorted by block, then by edge: the result does not depend on the order in which the edges came.
     place = np.lexsort((dst, src, block))
     source, target = src[place], dst[place]
@@ -242,12 +242,13 @@ def swap_edges(
     fixed = (count < 2) | (count == capacity)
     attempts = np.where(fixed, 0, np.ceil(swaps_per_edge * count)).astype(np.int64)
     start = np.concatenate([[0], np.cumsum(count)])
-    compiled = None if engine == "numpy" else compiled_swaps()
+    compiled = compiled_swaps() if engine in ("auto", "numba") else None
     if engine == "numba" and compiled is None:
         raise MissingDependencyError("engine='numba' needs numba: pip install deepgraph-nn[fast], or use engine='auto'")
     rng = as_generator(seed)
-    if compiled is not None:
-        compiled(source, target, start, attempts, num_nodes, rng.integers(0, 2**64, dtype=np.uint64))
+    if engine != "numpy":
+        swap = compiled or swap_in_order
+        swap(source, target, start, attempts, num_nodes, rng.integers(0, 2**64, dtype=np.uint64))
     elif attempts.any():
         swap_rounds(rng, source, target, start, attempts, capacity)
     dst[place] = target
@@ -319,7 +320,7 @@ def null_degree(g: CachedLayeredGraph, seed: Seed = None, swaps_per_edge: float 
 
     Notes
     -----
-    O(N + E (log E + swaps_per_edge)); see `swap_edges`, also for the two engines.
+    O(N + E (log E + swaps_per_edge)); see `swap_edges`. The same graphs with and without numba.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Degree-preserving swaps of edges inside blocks: one loop for numba, rounds of disjoint proposals for numpy."""
+"""Degree-preserving swaps inside blocks of edges: one chain, compiled or in Python; rounds of disjoint proposals."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import functools
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 
 from deepgraph.graph.sampling import IntArray
 
-__all__ = ["compiled_swaps", "swap_rounds"]
+__all__ = ["compiled_swaps", "swap_in_order", "swap_rounds"]
+
+# Attempts whose draws `swap_in_order` makes at once.
+_AT_ONCE = 1 << 16
 
 
 def _swap_kernel(
@@ -90,6 +94,37 @@ def compiled_swaps() -> Callable[..., None] | None:
         # No directory for the cache can be written: compile anew in every process.
         compiled = numba.njit(nogil=True)(_swap_kernel)
     return compiled
+
+
+def swap_in_order(
+    source: IntArray, target: IntArray, start: IntArray, attempts: IntArray, num_nodes: int, state: np.uint64
+) -> None:
+    """Swap targets in place exactly as `_swap_kernel` does, without numba: one attempt after the other in Python."""
+    used = 0
+    for b in np.flatnonzero(attempts).tolist():
+        block = slice(int(start[b]), int(start[b + 1]))
+        rows, columns = (source[block] * num_nodes).tolist(), target[block].tolist()
+        present = {row + column for row, column in zip(rows, columns, strict=True)}
+        for first in range(0, int(attempts[b]), _AT_ONCE):
+            number = min(int(attempts[b]) - first, _AT_ONCE)
+            drawn = (_split_mix(state, used, 2 * number) % np.uint64(len(rows))).tolist()
+            used += 2 * number
+            for i, j in zip(drawn[::2], drawn[1::2], strict=True):
+                u, v, x, y = rows[i], columns[i], rows[j], columns[j]
+                if u == x or v == y or u + y in present or x + v in present:
+                    continue
+                present.difference_update((u + v, x + y))
+                present.update((u + y, x + v))
+                columns[i], columns[j] = y, v
+        target[block] = columns
+
+
+def _split_mix(state: np.uint64, first: int, count: int) -> npt.NDArray[np.uint64]:
+    """Return draws `first` to `first + count` (count,) of SplitMix64 (Steele, Lea, Flood 2014) from a state."""
+    word = np.arange(first + 1, first + count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) + state
+    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return word ^ (word >> np.uint64(31))
 
 
 def swap_rounds(

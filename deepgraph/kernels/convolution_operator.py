@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from deepgraph.errors import UnsupportedOperationError
 from deepgraph.kernels.convolution import ConvolutionKernel
+from deepgraph.kernels.opaque import OpaqueOperator, Rules
 from deepgraph.kernels.operator import program
 from deepgraph.kernels.windows import ConvolutionShape
 
@@ -61,7 +61,7 @@ def _forward_fake(x: Tensor, weight: Tensor, bias: Tensor, handle: int) -> tuple
 
 
 def _backward(
-    dy: Tensor, x: Tensor, weight: Tensor, bias: Tensor, token: Tensor, handle: int, need_dx: bool
+    dy: Tensor, token: Tensor, x: Tensor, weight: Tensor, bias: Tensor, handle: int, need_dx: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     owner = _owner(handle)
     owner.consume(token)
@@ -73,76 +73,20 @@ def _backward(
 
 
 def _backward_fake(
-    dy: Tensor, x: Tensor, weight: Tensor, bias: Tensor, token: Tensor, handle: int, need_dx: bool
+    dy: Tensor, token: Tensor, x: Tensor, weight: Tensor, bias: Tensor, handle: int, need_dx: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     dx = x.new_empty(x.shape) if need_dx else dy.new_empty(0)
     return dx, weight.new_empty(weight.shape), torch.empty_like(bias)
 
 
-class _Convolution(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, handle: int, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        with torch._C._AutoDispatchBelowAutograd():
-            y, token = convolution_operator(x, weight, bias, handle)
-        ctx.handle = handle
-        ctx.save_for_backward(x, weight, bias, token)
-        ctx.mark_non_differentiable(token)
-        ctx.set_materialize_grads(False)
-        return y, token
-
-    @staticmethod
-    def backward(ctx: Any, dy: Tensor | None, _: Any) -> tuple[Any, ...]:
-        x, weight, bias, token = ctx.saved_tensors
-        if dy is None:
-            return (None,) * 4
-        need_dx = ctx.needs_input_grad[1]
-        dx, dweight, dbias = _convolution_backward(dy, x, weight, bias, token, ctx.handle, need_dx)
-        return None, dx if need_dx else None, dweight, dbias
-
-
-class _ConvolutionBackward(torch.autograd.Function):
-    """Stands in for the gradient's own gradient, which is missing: asking for it is an error and not a zero."""
-
-    @staticmethod
-    def forward(ctx: Any, handle: int, need_dx: bool, *tensors: Tensor) -> Any:
-        with torch._C._AutoDispatchBelowAutograd():
-            return _convolution_backward(*tensors, handle, need_dx)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        raise UnsupportedOperationError(
-            "second-order gradients through deepgraph::convolution are not supported; for these, use a torch.nn.Conv2d "
-            "that sparsify was applied to"
-        )
-
-
-def _forward_autograd(x: Tensor, weight: Tensor, bias: Tensor, handle: int) -> Any:
-    if not torch.is_grad_enabled():
-        with torch._C._AutoDispatchBelowAutograd():
-            return convolution_operator(x, weight, bias, handle)
-    return _Convolution.apply(handle, x, weight, bias)  # type: ignore[no-untyped-call]
-
-
-def _backward_autograd(
-    dy: Tensor, x: Tensor, weight: Tensor, bias: Tensor, token: Tensor, handle: int, need_dx: bool
-) -> Any:
-    if torch.is_grad_enabled():
-        return _ConvolutionBackward.apply(handle, need_dx, dy, x, weight, bias, token)  # type: ignore[no-untyped-call]
-    with torch._C._AutoDispatchBelowAutograd():
-        return _convolution_backward(dy, x, weight, bias, token, handle, need_dx)
-
-
-_library: Any = torch.library.Library("deepgraph", "FRAGMENT")  # type: ignore[no-untyped-call]
-_library.define("convolution(Tensor x, Tensor weight, Tensor bias, int handle) -> (Tensor y, Tensor token)")
-_library.define(
-    "convolution_backward(Tensor dy, Tensor x, Tensor weight, Tensor bias, Tensor token, int handle, bool need_dx) "
-    "-> (Tensor dx, Tensor dweight, Tensor dbias)"
+convolution_operator = OpaqueOperator(
+    Rules(
+        "convolution",
+        "Tensor weight, Tensor bias",
+        _forward,
+        _forward_fake,
+        _backward,
+        _backward_fake,
+        instead="for these, use a torch.nn.Conv2d that sparsify was applied to",
+    )
 )
-_library.impl("convolution", _forward, "CompositeExplicitAutograd")
-_library.impl("convolution_backward", _backward, "CompositeExplicitAutograd")
-_library.impl("convolution", _forward_autograd, "Autograd")
-_library.impl("convolution_backward", _backward_autograd, "Autograd")
-torch.library.register_fake("deepgraph::convolution", _forward_fake, lib=_library)
-torch.library.register_fake("deepgraph::convolution_backward", _backward_fake, lib=_library)
-convolution_operator = torch.ops.deepgraph.convolution.default
-_convolution_backward = torch.ops.deepgraph.convolution_backward.default

@@ -14,17 +14,18 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
-from deepgraph.errors import ArgumentError, EditRefusedError, UnsupportedOperationError
+from deepgraph.errors import ArgumentError, EditRefusedError
 from deepgraph.kernels.base import Kernel
 from deepgraph.kernels.facts import describe
 from deepgraph.kernels.masked import MaskedStages
 from deepgraph.kernels.numba_walk import NumbaWalk
+from deepgraph.kernels.opaque import OpaqueOperator, Rules
 from deepgraph.kernels.passes import Passes
 from deepgraph.kernels.plan import Plan, make_plan
 from deepgraph.kernels.topology import Topology
 from deepgraph.kernels.torch_walk import TorchWalk
 
-__all__ = ["Program", "direct_graph", "graph_operator", "make_kernel", "program", "register"]
+__all__ = ["Program", "graph_operator", "make_kernel", "program", "register"]
 
 
 class Owner(Protocol):
@@ -239,110 +240,15 @@ def _backward_fake(
     return dx, [torch.empty_like(weight) for weight in weights], torch.empty_like(bias)
 
 
-class _Graph(torch.autograd.Function):
-    """The operator under autograd."""
-
-    @staticmethod
-    def forward(ctx: Any, handle: int, x: Tensor, bias: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
-        with torch._C._AutoDispatchBelowAutograd():
-            y, saved = graph_operator(x, weights, bias, handle)
-        ctx.handle = handle
-        ctx.save_for_backward(saved, bias, *weights)
-        ctx.mark_non_differentiable(saved)
-        ctx.set_materialize_grads(False)
-        return y, saved
-
-    @staticmethod
-    def backward(ctx: Any, dy: Tensor | None, _: Any) -> tuple[Any, ...]:
-        saved, bias, *weights = ctx.saved_tensors
-        if dy is None:
-            return (None,) * (3 + len(weights))
-        need_dx = ctx.needs_input_grad[1]
-        dx, dweights, dbias = _graph_backward(dy, saved, weights, bias, ctx.handle, need_dx)
-        return (None, dx if need_dx else None, dbias, *dweights)
-
-
-class _DirectGraph(torch.autograd.Function):
-    """The same without torch's dispatcher, where nobody else has to see the operator."""
-
-    @staticmethod
-    def forward(ctx: Any, handle: int, x: Tensor, bias: Tensor, *weights: Tensor) -> Tensor:
-        y, saved = _forward(x, list(weights), bias, handle)
-        ctx.handle = handle
-        ctx.save_for_backward(saved, bias, *weights)
-        ctx.set_materialize_grads(False)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, dy: Tensor | None) -> tuple[Any, ...]:
-        saved, bias, *weights = ctx.saved_tensors
-        if dy is None:
-            return (None,) * (3 + len(weights))
-        need_dx = ctx.needs_input_grad[1]
-        run = _graph_backward if torch.is_grad_enabled() else _backward
-        dx, dweights, dbias = run(dy, saved, weights, bias, ctx.handle, need_dx)
-        return (None, dx if need_dx else None, dbias, *dweights)
-
-
-class _GraphBackward(torch.autograd.Function):
-    """Stands in for the gradient's own gradient, which is missing: asking for it is an error and not a zero."""
-
-    @staticmethod
-    def forward(ctx: Any, handle: int, need_dx: bool, dy: Tensor, saved: Tensor, bias: Tensor, *weights: Tensor) -> Any:
-        with torch._C._AutoDispatchBelowAutograd():
-            dx, dweights, dbias = _graph_backward(dy, saved, weights, bias, handle, need_dx)
-        return (dx, dbias, *dweights)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        raise UnsupportedOperationError(
-            "second-order gradients through deepgraph::graph are not supported; for these, build the network from "
-            "torch operations, e.g. from to_dense()"
-        )
-
-
-def _forward_autograd(x: Tensor, weights: list[Tensor], bias: Tensor, handle: int) -> Any:
-    if not torch.is_grad_enabled():
-        with torch._C._AutoDispatchBelowAutograd():
-            return graph_operator(x, weights, bias, handle)
-    return _Graph.apply(handle, x, bias, *weights)  # type: ignore[no-untyped-call]
-
-
-def direct_graph(x: Tensor, weights: Sequence[Tensor], bias: Tensor, handle: int) -> Tensor:
-    """Return y (B, O), with gradients, without torch's dispatcher: for calls that no tracer or mode has to see.
-
-    Raises
-    ------
-    ShapeError, DtypeError
-        If x, weights and bias do not fit the kernel.
-    """
-    y: Tensor = _DirectGraph.apply(handle, x, bias, *weights)  # type: ignore[no-untyped-call]
-    return y
-
-
-def _backward_autograd(
-    dy: Tensor, saved: Tensor, weights: list[Tensor], bias: Tensor, handle: int, need_dx: bool
-) -> tuple[Tensor, list[Tensor], Tensor]:
-    if torch.is_grad_enabled():
-        found = _GraphBackward.apply(handle, need_dx, dy, saved, bias, *weights)  # type: ignore[no-untyped-call]
-        return found[0], list(found[2:]), found[1]
-    with torch._C._AutoDispatchBelowAutograd():
-        result: tuple[Tensor, list[Tensor], Tensor] = _graph_backward(dy, saved, weights, bias, handle, need_dx)
-    return result
-
-
-# Registered by hand and not with torch.library.custom_op, whose autograd costs 50 microseconds more per step.
-_library: Any = torch.library.Library("deepgraph", "DEF")  # type: ignore[no-untyped-call]
-_library.define("graph(Tensor x, Tensor[] weights, Tensor bias, int handle) -> (Tensor y, Tensor saved)")
-_library.define(
-    "graph_backward(Tensor dy, Tensor saved, Tensor[] weights, Tensor bias, int handle, bool need_dx) "
-    "-> (Tensor dx, Tensor[] dweights, Tensor dbias)"
+graph_operator = OpaqueOperator(
+    Rules(
+        "graph",
+        "Tensor[] weights, Tensor bias",
+        _forward,
+        _forward_fake,
+        _backward,
+        _backward_fake,
+        instead="for these, build the network from torch operations, e.g. from to_dense()",
+        keeps_x=False,
+    )
 )
-_library.impl("graph", _forward, "CompositeExplicitAutograd")
-_library.impl("graph_backward", _backward, "CompositeExplicitAutograd")
-_library.impl("graph", _forward_autograd, "Autograd")
-_library.impl("graph_backward", _backward_autograd, "Autograd")
-torch.library.register_fake("deepgraph::graph", _forward_fake, lib=_library)
-torch.library.register_fake("deepgraph::graph_backward", _backward_fake, lib=_library)
-graph_operator = torch.ops.deepgraph.graph.default
-_graph_backward = torch.ops.deepgraph.graph_backward.default

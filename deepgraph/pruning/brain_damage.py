@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from deepgraph.errors import ArgumentError
-from deepgraph.pruning.criterion import Criterion, Sample, Scores, working_copy
+from deepgraph.pruning.criterion import Criterion, Sample, Scores, edge_gradient, working_copy
 from deepgraph.sparse.values import EdgeValues, edge_values
 
 __all__ = ["OBD", "hessian_diagonals"]
@@ -126,7 +126,7 @@ def _gradient_at(
             one.set_values(part)
         for x, y in batches:
             (sample.loss(twin(x), y) / len(batches)).backward()  # type: ignore[no-untyped-call]
-        return torch.cat([one.gradient() for one in values])
+        return torch.cat([edge_gradient(one) for one in values])
 
     return gradient
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +14,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from deepgraph.errors import ArgumentError
-from deepgraph.sparse.values import EdgeValues
+from deepgraph.errors import ArgumentError, DtypeError, ShapeError
+from deepgraph.sparse.values import EdgeValues, edge_values
 
-__all__ = ["Criterion", "Sample", "working_copy"]
+__all__ = ["Criterion", "Sample", "edge_gradient", "working_copy"]
 
 Scores = npt.NDArray[np.float64]
 
@@ -40,15 +40,21 @@ class Sample:
     data: Any = None
     loss: Callable[[Any, Any], Tensor] = torch.nn.functional.cross_entropy
 
-    def batches(self, name: str) -> Iterable[tuple[Any, Any]]:
-        """Return the batches; ArgumentError says that the criterion `name` needs some."""
+    def batches(self, name: str) -> Iterator[tuple[Any, Any]]:
+        """Return the batches; ArgumentError says that the criterion `name` needs some, ShapeError that one is no pair.
+
+        Examples
+        --------
+        >>> sample = Sample(np.random.default_rng(0), (torch.zeros(3, 2), None))
+        >>> [tuple(x.shape) for x, _ in sample.batches("synflow")]
+        [(3, 2)]
+        """
         if self.data is None:
             raise ArgumentError(
                 f"data: expected a batch (x, y) or batches, which criterion {name!r} needs, got None; pass data=(x, y)"
             )
         single = isinstance(self.data, (tuple, list)) and len(self.data) == 2 and isinstance(self.data[0], Tensor)
-        found: Iterable[tuple[Any, Any]] = [self.data] if single else self.data
-        return found
+        return map(_pair, [self.data] if single else self.data)
 
 
 class Criterion(ABC):
@@ -80,11 +86,34 @@ class Criterion(ABC):
         )
 
 
+def _pair(batch: Any) -> tuple[Any, Any]:
+    if isinstance(batch, (tuple, list)) and len(batch) == 2:
+        return batch[0], batch[1]
+    raise ShapeError(
+        f"data: expected a batch (x, y) of tensors or batches (x, y), got {type(batch).__name__} in place of a pair"
+    )
+
+
+def edge_gradient(values: EdgeValues) -> Tensor:
+    """Return the gradient (E,) of the edges of a set: 0 where the loss does not depend on them."""
+    return torch.zeros_like(values.values()) if values.parameter.grad is None else values.gradient()
+
+
 @contextmanager
 def working_copy(model: nn.Module, sample: Sample) -> Iterator[nn.Module]:
-    """Yield a copy of a model to run backwards on: gradients, buffers and random state stay as they are."""
+    """Yield a copy of a model to run backwards on, frozen or not: gradients, buffers and random state stay as they are.
+
+    Raises
+    ------
+    DtypeError
+        If the loss is no function.
+    """
+    if not callable(sample.loss):
+        raise DtypeError(f"loss: expected a function of (outputs, y), got {sample.loss!r}")
     twin = copy.deepcopy(model)
     twin.zero_grad()
+    for values in edge_values(twin):
+        values.parameter.requires_grad_()
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())), torch.enable_grad():
         torch.manual_seed(int(sample.generator.integers(2**62)))
         yield twin

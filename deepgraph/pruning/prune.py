@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from deepgraph.errors import ArgumentError
+from deepgraph.errors import ArgumentError, DtypeError
 from deepgraph.graph import CachedLayeredGraph
 from deepgraph.priors.densities import edge_budget
 from deepgraph.pruning.adaptive import LAMP, Wanda
@@ -101,9 +101,11 @@ def prune(
         If not exactly one of `amount` and `density` is given, one is out of range, `criterion`, `scope` or `rounds` is
         not valid, or data is missing.
     DtypeError
-        If `model_or_graph` is neither.
+        If `model_or_graph` is neither, or `strategy`, `loss` or `retrain` is of another kind.
     ShapeError
-        If a callable does not give one score for each edge.
+        If a callable does not give one score for each edge, or data are no pairs.
+    UnsupportedOperationError
+        If the model is on the device meta, or the criterion knows no such model.
     MissingColumnError
         If a graph has no weights and the criterion needs them.
 
@@ -123,7 +125,12 @@ def prune(
     chosen = _criterion(criterion)
     count = _rounds(rounds, chosen, strategy)
     how = strategy or (PruningStrategy.PERCENTAGE if isinstance(amount, float) else PruningStrategy.ABSOLUTE)
-    sample = Sample(numpy_stream(root_seed(seed)), data, loss)
+    if not isinstance(how, PruningStrategy):
+        raise DtypeError(f"strategy: expected a PruningStrategy or None, got {how!r}")
+    if retrain is not None and not callable(retrain):
+        raise DtypeError(f"retrain: expected a function of the model, got {retrain!r}")
+    # What can be read only once is kept for the other rounds.
+    sample = Sample(numpy_stream(root_seed(seed)), list(data) if isinstance(data, Iterator) else data, loss)
     target = target_of(model_or_graph, scope)
     budgets: list[tuple[int, int]] = []
     for number in range(1, count + 1):

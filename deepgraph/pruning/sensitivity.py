@@ -6,7 +6,7 @@ import numpy as np
 from torch import nn
 
 from deepgraph.errors import ArgumentError
-from deepgraph.pruning.criterion import Criterion, Sample, Scores, working_copy
+from deepgraph.pruning.criterion import Criterion, Sample, Scores, edge_gradient, working_copy
 from deepgraph.sparse.values import EdgeValues, edge_values
 
 __all__ = ["SNIP", "Taylor"]
@@ -20,7 +20,7 @@ def _products(model: nn.Module, sample: Sample, name: str) -> list[list[Scores]]
         for x, y in sample.batches(name):
             twin.zero_grad()
             sample.loss(twin(x), y).backward()  # type: ignore[no-untyped-call]
-            found.append([(one.gradient() * one.values()).double().cpu().numpy() for one in values])
+            found.append([(edge_gradient(one) * one.values()).double().cpu().numpy() for one in values])
     if not found:
         raise ArgumentError(f"data: expected at least one batch (x, y) for criterion {name!r}, got none")
     return found

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from deepgraph.errors import ArgumentError
-from deepgraph.pruning.criterion import Criterion, Sample, Scores, working_copy
+from deepgraph.pruning.criterion import Criterion, Sample, Scores, edge_gradient, working_copy
 from deepgraph.sparse.values import EdgeValues, edge_values
 
 __all__ = ["GraSP"]
@@ -103,4 +103,4 @@ class GraSP(Criterion):
             double = x.double() if isinstance(x, Tensor) and x.is_floating_point() else x
             target = y.double() if isinstance(y, Tensor) and y.is_floating_point() else y
             sample.loss(twin(double) / self.temperature, target).backward()  # type: ignore[no-untyped-call]
-        return [one.gradient().clone() for one in values]
+        return [edge_gradient(one).clone() for one in values]

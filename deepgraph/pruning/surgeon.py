@@ -141,7 +141,8 @@ def layer_inputs(model: nn.Module, sample: Sample, criterion: str = "obs") -> li
                 f"{name}: expected a weight of a Linear or of a module of deepgraph for criterion {criterion!r}, got "
                 "another; use 'obd' or 'magnitude'"
             )
-        for x, _ in sample.batches(criterion):
+        batches = 0
+        for batches, (x, _) in enumerate(sample.batches(criterion), 1):  # noqa: B007 - counted
             for one in values:
                 one.disarm()
                 one.arm()
@@ -151,8 +152,14 @@ def layer_inputs(model: nn.Module, sample: Sample, criterion: str = "obs") -> li
                 if not isinstance(one, WeightValues):
                     seen[id(one)].append(one.factors()[0].double().cpu())
             del output
-        if not all(seen.values()):
+        if not batches:
             raise ArgumentError(f"data: expected at least one batch (x, y) for criterion {criterion!r}, got none")
+        idle = [one.edge_set.name for one in values if not seen[id(one)]]
+        if idle:
+            raise ArgumentError(
+                f"{', '.join(idle)}: expected layers that the model uses, for criterion {criterion!r}, got some that "
+                "no batch came through; use 'snip' or 'magnitude'"
+            )
         return [torch.cat(seen[id(one)], 1) for one in values]
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from deepgraph.errors import ArgumentError
-from deepgraph.pruning.criterion import Criterion, Sample, Scores, working_copy
+from deepgraph.pruning.criterion import Criterion, Sample, Scores, edge_gradient, working_copy
 from deepgraph.sparse.values import EdgeValues, edge_values
 
 __all__ = ["SynFlow"]
@@ -42,7 +42,9 @@ class SynFlow(Criterion):
 
     def scores(self, model: nn.Module, values: list[EdgeValues], sample: Sample) -> list[Scores]:
         """Return the flow (E,) through each edge of each edge set."""
-        x, _ = next(iter(sample.batches("synflow")))
+        x, _ = next(sample.batches("synflow"), (None, None))
+        if x is None:
+            raise ArgumentError("data: expected at least one batch (x, y) for criterion 'synflow', got none")
         if not isinstance(x, Tensor) or not x.dtype.is_floating_point:
             raise ArgumentError("data: expected x of floating dtype for criterion 'synflow', got another input")
         with working_copy(model, sample) as twin:
@@ -52,4 +54,4 @@ class SynFlow(Criterion):
                     parameter.abs_()
             output = twin(torch.ones_like(x[:1], dtype=torch.float64))
             output.sum().backward()
-            return [(one.gradient() * one.values()).cpu().numpy() for one in edge_values(twin)]
+            return [(edge_gradient(one) * one.values()).cpu().numpy() for one in edge_values(twin)]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from deepgraph.errors import ArgumentError, DtypeError, ShapeError
+from deepgraph.errors import ArgumentError, DtypeError, ShapeError, UnsupportedOperationError
 from deepgraph.graph import CachedLayeredGraph
 from deepgraph.graph.history import next_transaction
 from deepgraph.pruning.criterion import Criterion, Sample, Scores
@@ -92,6 +92,11 @@ class ModelTarget(Target):
     def __init__(self, model: nn.Module, scope: str) -> None:
         self.model = model
         self.values = edge_values(model) or edge_values(sparsify(model, 1.0, seed=0))
+        if any(one.parameter.is_meta for one in self.values):
+            raise UnsupportedOperationError(
+                "model: expected weights, got a model on the device meta, which has none; call "
+                "model.to_empty(device='cpu') and load a state first"
+            )
         count = len(self.values)
         self.members = [list(range(count))] if scope == "global" else [[index] for index in range(count)]
 

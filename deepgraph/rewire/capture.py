@@ -73,7 +73,8 @@ class Capture:
         except EditRefusedError as error:
             raise EditRefusedError(
                 f"{values.edge_set.name}: expected a forward and a backward before a step that edits edges, got none "
-                "since the last step or zero_grad(); call backward() on the model's loss, then step()"
+                "since the last step or zero_grad(); call backward() on the model's loss, then step(); freeze weights "
+                "that the loss does not depend on, by requires_grad_(False), before the rewirer is made"
             ) from error
 
     def _with_newest(self, kept: list[Captured], values: EdgeValues) -> list[Captured]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from deepgraph.errors import ArgumentError
 from deepgraph.graph.arrays import Array
 from deepgraph.graph.edge_set import EdgeSet
-from deepgraph.rewire.arguments import values_of
+from deepgraph.rewire.arguments import rests, weights_of
 from deepgraph.rewire.candidates import lowest, split_rows
 from deepgraph.rewire.groups import Group, Grouping
 from deepgraph.rewire.growth import RandomGrowth
@@ -21,7 +21,7 @@ from deepgraph.rewire.langevin import Langevin
 from deepgraph.rewire.reduced import refuse_reduced
 from deepgraph.rewire.rewirer import Rewirer
 from deepgraph.rewire.signs import pair_signs
-from deepgraph.rewire.theta import ThetaDEEPR
+from deepgraph.rewire.theta import ThetaDEEPR, is_parameters
 from deepgraph.sparse.randomness import Seed, root_seed
 from deepgraph.sparse.values import EdgeValues
 
@@ -41,7 +41,8 @@ class DEEPR(Rewirer):
     Parameters
     ----------
     model : nn.Module
-        A model with edge sets. Edges of sets that are not dense walk; all other parameters are stepped by plain SGD.
+        A model with edge sets. Edges of sets that are neither dense nor frozen walk; all other parameters are stepped
+        by plain SGD.
     lr : float
         Learning rate, >= 0. The authors start MNIST at 0.5 and multiply by 0.8 an epoch.
     l1 : float
@@ -104,7 +105,7 @@ class DEEPR(Rewirer):
 
     def __new__(cls, model: Any = None, *args: Any, **options: Any) -> Any:
         """Return the optimizer of parameters instead, where no model but an iterable of parameters is given."""
-        if model is None or isinstance(model, nn.Module):
+        if not is_parameters(model):
             return super().__new__(cls)
         return ThetaDEEPR(model, *args, **options)
 
@@ -120,7 +121,7 @@ class DEEPR(Rewirer):
     ) -> None:
         if group not in ("set", "graph"):
             raise ArgumentError(f"group: expected 'set' or 'graph', got {group!r}")
-        walkers = [one for one in values_of(model) if one.edge_set.num_edges < one.edge_set.num_admissible]
+        walkers = [one for one in weights_of(model) if not (rests(one) or self.leaves_alone(one.edge_set))]
         for one in walkers:
             refuse_reduced(one, type(self).__name__)
         walk = Langevin(model, walkers, lr=lr, l1=l1, temperature=temperature, generator=torch.Generator())
@@ -158,6 +159,9 @@ class DEEPR(Rewirer):
         walked = [self.walk.theta[self._walker(one)].cpu() for one in values]
         theta = [(one.float() if one.dtype.itemsize < 4 else one).numpy() for one in walked]
         joined = np.concatenate(theta)
+        if np.isnan(joined.min(initial=0.0)):
+            # A comparison with NaN is false: the edge would stay for ever.
+            raise ArgumentError(f"{type(self).__name__}: expected finite weights, got NaN; gradients diverged")
         rows = np.flatnonzero(joined <= 0)
         surplus = len(joined) - sum(self.num_edges[self._position(one)] for one in values)
         if surplus > len(rows):

@@ -48,7 +48,7 @@ class GMP(Rewirer):
     Parameters
     ----------
     model, optimizer, every, seed
-        As for `Rewirer`. All edge sets are pruned, dense ones too.
+        As for `Rewirer`. All edge sets are pruned, dense ones too, but frozen ones.
     density : float or sequence of float
         Edges over pairs at the end, in (0, 1]: of every edge set, or one for each. Sets that have fewer are left alone.
     begin, until : int
@@ -101,17 +101,17 @@ class GMP(Rewirer):
     ) -> None:
         if group not in ("set", "graph"):
             raise ArgumentError(f"group: expected 'set' or 'graph', got {group!r}")
-        if not 0 <= begin < at_least_one("until", until):
-            raise ArgumentError(f"begin: expected a step from 0 to below until={until}, got {begin!r}")
+        if not isinstance(begin, (int, np.integer)) or not 0 <= begin < at_least_one("until", until):
+            raise ArgumentError(f"begin: expected a step, an integer from 0 to below until={until}, got {begin!r}")
         self.begin = int(begin)
         super().__init__(model, optimizer, every=every, until=until, group=group, seed=seed)
-        given = [density] * len(self.values) if isinstance(density, (int, float)) else list(density)
+        given = list(density) if isinstance(density, Sequence) else [density] * len(self.values)
         if len(given) != len(self.values):
             raise ArgumentError(f"density: expected a number or {len(self.values)}, one a set, got {len(given)}")
         self.start = [edges.num_edges for edges in self.edge_sets]
         self.end = [
-            min(edges.num_edges, edge_budget(edges.num_admissible, check_density(d)))
-            for edges, d in zip(self.edge_sets, given, strict=True)
+            edges.num_edges if alone else min(edges.num_edges, edge_budget(edges.num_admissible, check_density(d)))
+            for edges, d, alone in zip(self.edge_sets, given, self._dense, strict=True)
         ]
 
     def leaves_alone(self, edges: EdgeSet) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deepgraph.errors import ArgumentError
+from deepgraph.rewire.arguments import at_least_zero
 from deepgraph.sparse.values import EdgeValues, edge_values
 
 __all__ = ["AUTHORS_NOISE", "Langevin"]
@@ -43,7 +43,7 @@ class Langevin(torch.optim.Optimizer):
     Raises
     ------
     ArgumentError
-        If lr, l1 or temperature is negative or NaN.
+        If lr, l1 or temperature is no finite number >= 0.
 
     Examples
     --------
@@ -60,9 +60,8 @@ class Langevin(torch.optim.Optimizer):
         temperature: float | None,
         generator: torch.Generator,
     ) -> None:
-        for name, value in (("lr", lr), ("l1", l1), ("temperature", temperature or 0.0)):
-            if not 0 <= value < math.inf:
-                raise ArgumentError(f"{name}: expected a finite number >= 0, got {value}")
+        for name, value in (("lr", lr), ("l1", l1), ("temperature", 0.0 if temperature is None else temperature)):
+            at_least_zero(name, value)
         self.walkers, self.generator = list(walkers), generator
         self.theta: list[Tensor] = []
         edges = {id(one.parameter): one.parameter for one in walkers}

@@ -7,8 +7,8 @@ from typing import Unpack
 import torch
 from torch import Tensor, nn
 
-from deepgraph.errors import ArgumentError
 from deepgraph.graph.arrays import Array
+from deepgraph.rewire.arguments import at_least_zero
 from deepgraph.rewire.growth import RandomGrowth
 from deepgraph.rewire.options import Options
 from deepgraph.rewire.rewirer import Rewirer
@@ -69,9 +69,7 @@ class MEST(Rewirer):
         gradient_weight: float = 0.01,
         **options: Unpack[Options],
     ) -> None:
-        if not 0 <= gradient_weight < float("inf"):
-            raise ArgumentError(f"gradient_weight: expected a number >= 0, got {gradient_weight!r}")
-        self.gradient_weight = float(gradient_weight)
+        self.gradient_weight = at_least_zero("gradient_weight", gradient_weight)
         super().__init__(model, optimizer, **options)
 
     def drop_scores(self, values: EdgeValues) -> Tensor | Array:

@@ -91,9 +91,9 @@ class Ranks:
                 "got different ones; edit the model in all processes alike, and build it from one seed"
             )
 
-    def check_options(self, options: str) -> None:
-        """Raise ArgumentError unless all processes give the same text: what a rewirer was made with."""
-        if self.size > 1 and not self._agree(options.encode()):
+    def check_options(self, *options: Any) -> None:
+        """Raise ArgumentError unless what a rewirer was made with reads the same in all processes."""
+        if self.size > 1 and not self._agree(repr(options).encode()):
             raise ArgumentError(
                 f"rank {torch.distributed.get_rank(self.group)}: expected the same rewirer in all {self.size} "
                 f"processes, got other options in some than {options}; make it alike everywhere"

@@ -12,11 +12,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from deepgraph.errors import ArgumentError, DeepGraphError
+from deepgraph.errors import DeepGraphError
 from deepgraph.graph.arrays import Array
 from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.history import History
-from deepgraph.rewire.arguments import at_least_one, check_room, check_scales, held_values, share_or_function
+from deepgraph.rewire import arguments
 from deepgraph.rewire.candidates import lowest, split_rows
 from deepgraph.rewire.capture import Capture
 from deepgraph.rewire.edit_log import EditLog
@@ -27,6 +27,7 @@ from deepgraph.rewire.options import Drop, GroupBy, Grown
 from deepgraph.rewire.pair_gradients import PairGradients, gradients_of
 from deepgraph.rewire.ranks import Ranks
 from deepgraph.rewire.reduced import keep_whole
+from deepgraph.rewire.saved_state import checked_state, structure_of
 from deepgraph.rewire.schedule import Decay, drop_share
 from deepgraph.rewire.wrapper import Wrapper
 from deepgraph.sparse.randomness import Seed, root_seed, torch_stream
@@ -46,9 +47,9 @@ class Rewirer(Wrapper):
     Parameters
     ----------
     model : nn.Module
-        A model with edge sets: one of ours, or any that `sparsify` was applied to. Sets that are dense are never
-        rewired. Wrapped in DistributedDataParallel, all its processes make the same edits, by gradients summed over
-        them.
+        A model with edge sets: one of ours, or any that `sparsify` was applied to. Sets that are dense, or frozen, are
+        never rewired. Wrapped in DistributedDataParallel, all its processes make the same edits, by gradients summed
+        over them.
     optimizer : torch.optim.Optimizer
         Holds the model's parameters; follows the edits from now on.
     every : int
@@ -94,7 +95,7 @@ class Rewirer(Wrapper):
     ArgumentError
         If the model has no edge sets, the optimizer does not hold their parameters, or an argument is out of range.
     DtypeError
-        If `optimizer` is no torch optimizer.
+        If `optimizer` is no torch optimizer, or `drop`, `growth` or `grown` is no such thing.
     StructureError
         From `step`, if processes of a distributed training hold different edges.
 
@@ -161,31 +162,31 @@ class Rewirer(Wrapper):
         seed: Seed = None,
     ) -> None:
         super().__init__(optimizer)
-        self.model, self.values = model, held_values(model, optimizer)
-        self._drop, self._grown = drop, grown
+        self.model, self.values = model, arguments.held_values(model, optimizer)
+        self._drop, self._grown = arguments.function_or_none("drop", drop), arguments.function_or_none("grown", grown)
         if growth is not None:
-            self.growth, self.captures = growth, growth.captures
-        self.every = at_least_one("every", every)
-        self.until = until if until is None else at_least_one("until", until)
-        self.average = at_least_one("average", average)
+            self.growth, self.captures = arguments.growth_object(growth), growth.captures
+        self.every = arguments.at_least_one("every", every)
+        self.until = until if until is None else arguments.at_least_one("until", until)
+        self.average = arguments.at_least_one("average", average)
         share = self.default_fraction if drop_fraction is None else drop_fraction
-        self.drop_fraction = share_or_function("drop_fraction", share)
+        self.drop_fraction = arguments.share_or_function("drop_fraction", share)
         self.decay: Decay = self.default_decay if decay is None else decay
         drop_share(0, 0.5, None, self.decay)
-        self._dense = [self.leaves_alone(one.edge_set) for one in self.values]
+        self._dense = [arguments.rests(one) or self.leaves_alone(one.edge_set) for one in self.values]
         self.group: Grouping | GroupBy = self.default_group if group is None else group
         self._groups = self.grouped()
         if self.captures:
-            check_scales(self.values, self._groups)
+            arguments.check_scales(self.values, self._groups)
         self.ranks = Ranks(model)
         if self.ranks.size > 1:
-            check_room(self.values, self._groups)
+            arguments.check_room(self.values, self._groups)
         self.seed = self.ranks.shared(root_seed(seed))
         self.generator = torch_stream(self.seed)
         self.steps, self.edited, self.log = 0, False, EditLog()
         self._capture = self._new_capture()
         follow(model, optimizer)
-        self.ranks.check_options(f"{type(self).__name__} {[getattr(self, name) for name in Rewirer._schedule(self)]}")
+        self.ranks.check_options(type(self).__name__, self._dense, *(getattr(self, n) for n in Rewirer._schedule(self)))
         self.ranks.check(self.edge_sets)
         self._listen_ahead()
 
@@ -340,6 +341,8 @@ class Rewirer(Wrapper):
         state = self.optimizer.state_dict()
         state["rewire"] = {
             "algorithm": type(self).__name__,
+            "optimizer": type(self.optimizer).__name__,
+            "structures": [structure_of(edges) for edges in self.edge_sets],
             "steps": self.steps,
             "edited": self.edited,
             "seed": self.seed,
@@ -358,12 +361,9 @@ class Rewirer(Wrapper):
         Raises
         ------
         ArgumentError
-            If the state is that of a plain optimizer or of another algorithm.
+            If the state is that of a plain optimizer, of another algorithm or model, or of other edges than there are.
         """
-        rewire = state_dict.get("rewire")
-        if rewire is None or rewire["algorithm"] != type(self).__name__:
-            found = "a plain optimizer" if rewire is None else rewire["algorithm"]
-            raise ArgumentError(f"state_dict: expected the state of a {type(self).__name__}, got that of {found}")
+        rewire = checked_state(state_dict, self)
         for one, capacity in zip(self.values, rewire["capacities"], strict=True):
             # The wrapped optimizer's state is as long as the parameter was, room for edges included.
             one.resize(capacity)
@@ -423,8 +423,8 @@ class Rewirer(Wrapper):
 
     def _refuse(self, edits: bool) -> None:
         """Raise EditRefusedError, with nothing changed, where an edit or its preparation is not possible now."""
-        for one in self.values if edits else ():
-            one.check_idle("edit edges")
+        if edits:
+            arguments.check_ready(self.values, self._dense)
         if self._capture.armed:
             self._capture.check()
 

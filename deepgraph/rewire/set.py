@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from deepgraph.errors import ArgumentError
 from deepgraph.graph.arrays import Array
+from deepgraph.rewire.arguments import at_least_zero
 from deepgraph.rewire.candidates import lowest, split_rows
 from deepgraph.rewire.growth import RandomGrowth
 from deepgraph.rewire.options import Options
@@ -82,9 +83,7 @@ class SET(Rewirer):
     ) -> None:
         if by not in ("sign", "magnitude"):
             raise ArgumentError(f"by: expected 'sign' or 'magnitude', got {by!r}")
-        if not grown_std >= 0:
-            raise ArgumentError(f"grown_std: expected a standard deviation >= 0, got {grown_std}")
-        self.by, self.grown_std = by, float(grown_std)
+        self.by, self.grown_std = by, at_least_zero("grown_std", grown_std)
         super().__init__(model, optimizer, **options)
 
     def choose_drop(self, values: Sequence[EdgeValues], share: float) -> list[Index]:

@@ -12,7 +12,7 @@ from torch import nn
 
 from deepgraph.errors import ArgumentError
 from deepgraph.kernels.growth import AbsentPairs
-from deepgraph.rewire.arguments import at_least_one
+from deepgraph.rewire.arguments import at_least_one, is_number
 from deepgraph.rewire.candidates import lowest
 from deepgraph.rewire.capture import Capture
 from deepgraph.rewire.groups import Group
@@ -152,7 +152,7 @@ class SNFS(Rewirer):
         first = betas[0] if momentum is None else momentum
         second = betas[1] if second_moment is None and momentum is None else second_moment
         for name, value in (("momentum", first), ("second_moment", 0.5 if second is None else second)):
-            if not 0 < value < 1:
+            if not is_number(value) or not 0 < value < 1:
                 raise ArgumentError(f"{name}: expected a number in (0, 1), got {value!r}")
         if options.get("group") not in (None, "set"):
             raise ArgumentError(

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from deepgraph.errors import ArgumentError, TooLargeError
 from deepgraph.graph.arrays import Array
 from deepgraph.graph.edge_set import EdgeSet
+from deepgraph.rewire.arguments import at_least_zero, is_number
 from deepgraph.rewire.deepr import DEEPR, reborn
 from deepgraph.rewire.editing import Pairs
 from deepgraph.rewire.groups import Group
 from deepgraph.rewire.langevin import AUTHORS_NOISE
-from deepgraph.rewire.theta import ThetaSoftDEEPR
+from deepgraph.rewire.theta import ThetaSoftDEEPR, is_parameters
 from deepgraph.sparse.randomness import Seed, numpy_stream
 from deepgraph.sparse.values import EdgeValues
 
@@ -79,7 +80,7 @@ class SoftDEEPR(DEEPR):
 
     def __new__(cls, model: Any = None, *args: Any, **options: Any) -> Any:
         """Return the optimizer of parameters instead, where no model but an iterable of parameters is given."""
-        if model is None or isinstance(model, nn.Module):
+        if not is_parameters(model):
             return super().__new__(cls)
         return ThetaSoftDEEPR(model, *args, **options)
 
@@ -93,9 +94,9 @@ class SoftDEEPR(DEEPR):
         theta_min: float | None = None,
         seed: Seed = None,
     ) -> None:
-        if theta_min is None and not l1 > 0:
+        if theta_min is None and at_least_zero("l1", l1) == 0:
             raise ArgumentError(f"theta_min: expected a number < 0 where l1 is {l1}, got None")
-        if theta_min is not None and not -math.inf < theta_min < 0:
+        if theta_min is not None and not (is_number(theta_min) and -math.inf < theta_min < 0):
             raise ArgumentError(f"theta_min: expected a number < 0, got {theta_min!r}")
         super().__init__(model, lr, l1, temperature, group="set", seed=seed)
         heat = lr * AUTHORS_NOISE**2 / 2 if temperature is None else temperature

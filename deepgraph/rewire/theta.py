@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,13 +15,26 @@ from torch import Tensor
 from deepgraph.errors import ArgumentError, CapacityError
 from deepgraph.sparse.randomness import Seed, root_seed
 
-__all__ = ["SoftDEEPRWrapper", "ThetaDEEPR", "ThetaSoftDEEPR"]
+__all__ = ["SoftDEEPRWrapper", "ThetaDEEPR", "ThetaSoftDEEPR", "is_parameters"]
 
 AUTHORS_NOISE = 1e-5
 """Noise per unit of learning rate in the authors' code, where no temperature is given."""
 
 REFLECT = 3.0
 """Dormant thetas of soft-DEEPR stay above -3 l1 unless another bound is given."""
+
+
+def is_parameters(given: Any) -> bool:
+    """Return whether something is an iterable of parameters or of groups, and so no model, or no attempt at one.
+
+    Examples
+    --------
+    >>> is_parameters([torch.zeros(1)]), is_parameters(torch.nn.Linear(1, 1)), is_parameters("model")
+    (True, False, False)
+    """
+    if isinstance(given, (torch.nn.Module, str, bytes, Tensor)) or not isinstance(given, Iterable):
+        return False
+    return not isinstance(given, Sequence) or all(isinstance(one, (Tensor, tuple, Mapping)) for one in given)
 
 
 class _ThetaOptimizer(torch.optim.Optimizer):

@@ -14,7 +14,7 @@ from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.history import EdgeEdit
 from deepgraph.kernels.buffers import Buffers
 from deepgraph.kernels.facts import describe
-from deepgraph.kernels.operator import Program, direct_graph, graph_operator, register
+from deepgraph.kernels.operator import Program, graph_operator, register
 from deepgraph.kernels.plan import NOMINAL_BATCH, Plan, choose_storage, make_plan
 from deepgraph.kernels.side_by_side import Placed, joined_pairs, with_edited
 from deepgraph.kernels.topology import Topology
@@ -175,7 +175,7 @@ class Engine:
             return self.program().kernel.infer(x, *self._tensors())
         if plain:
             weights, biases = self._tensors()
-            return direct_graph(x, weights, biases[0] if len(biases) == 1 else torch.cat(biases), self.handle)
+            return graph_operator.direct(x, weights, biases[0] if len(biases) == 1 else torch.cat(biases), self.handle)
         weights = [layer.weight for layer, _, _ in self.parts]
         y: Tensor = graph_operator(x, weights, self.bias(weights[0]), self.handle)[0]
         return y

@@ -52,7 +52,7 @@ class EdgeLayer(EdgeMasks, nn.Module):
     ) -> None:
         super().__init__()
         self.coo = coo
-        if not bool(torch.isfinite(weight).all()):
+        if not weight.is_meta and not bool(torch.isfinite(weight).all()):
             raise StructureError(f"{edge_set.name}: expected finite weights, got NaN or infinity; set the column anew")
         dense = weight.clone() if addresses is None else weight.new_zeros(addresses.shape)
         self.weight = nn.Parameter(dense)

@@ -120,6 +120,11 @@ def weight_slots(model: nn.Module) -> list[Slot]:
     found: list[Slot] = []
     for path, module in model.named_modules():
         seen: set[int] = set()
+        if any(map(torch.nn.parameter.is_lazy, module.parameters(recurse=False))):
+            raise ArgumentError(
+                f"{path or type(module).__name__}: expected weights, got a {type(module).__name__} that has none yet; "
+                "run the model on a batch first"
+            )
         for name, suffix, (shape, addresses) in _weights_of(module):
             parameter = getattr(module, name)
             if not isinstance(parameter, nn.Parameter):

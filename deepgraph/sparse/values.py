@@ -18,6 +18,7 @@ from deepgraph.graph.arrays import Array
 from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.history import EdgeEdit
 from deepgraph.graph.row_moves import RowMoves
+from deepgraph.sparse.following import checked_optimizer, forget_joint_memory
 from deepgraph.sparse.tensor_rows import as_tensor, give, moved_rows, put
 
 __all__ = ["HELD", "Addresses", "EdgeValues", "edge_values", "follow"]
@@ -192,6 +193,7 @@ class EdgeValues:
         else:
             self._follow_dense(edit, new)
         self._index = None
+        forget_joint_memory(self.followers())
         for optimizer in self._alive():
             optimizer.state[self.parameter] = {
                 key: self._moved(entry, edit, moves, old_shape)
@@ -406,4 +408,4 @@ def follow(model: nn.Module, optimizer: Any) -> None:
             "build one with MaskedDeepFFN, MaskedDeepDAN or sparsify"
         )
     for one in values:
-        one.followed_by(optimizer)
+        one.followed_by(checked_optimizer(optimizer))

@@ -121,8 +121,8 @@ def add_masks(
         raise DtypeError(f"model: expected an nn.Module, got {type(model).__name__}")
     if strategy not in get_args(Strategy):
         raise ArgumentError(f"strategy: expected one of {get_args(Strategy)}, got {strategy!r}")
-    if not math.isfinite(init_value):
-        raise ArgumentError(f"init_value: expected a finite number, got {init_value}")
+    if not isinstance(init_value, (int, float)) or not math.isfinite(init_value):
+        raise ArgumentError(f"init_value: expected a finite number, got {init_value!r}")
     modules = [module for module in model.modules() if isinstance(module, MASKABLE)]
     if not modules:
         raise ArgumentError(f"model: expected Linear or convolutional modules, got {type(model).__name__} without any")

@@ -65,6 +65,23 @@ class History:
         """Add the newest row."""
         self.rows.append(dict(row))
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return rows and ending, for `deepgraph.save`."""
+        rows = [{name: v.item() if hasattr(v, "item") else v for name, v in row.items()} for row in self.rows]
+        return {"rows": rows, "ended": self.ended}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned.
+
+        Examples
+        --------
+        >>> history = History()
+        >>> history.load_state_dict(History([{"epoch": 1, "loss": 0.5}], "finished").state_dict())
+        >>> history
+        History(finished, 1 epochs, last: epoch 1, loss 0.5)
+        """
+        self.rows, self.ended = [dict(row) for row in state_dict["rows"]], str(state_dict["ended"])
+
     def to_frame(self) -> Any:
         """Return the rows as a pandas.DataFrame.
 

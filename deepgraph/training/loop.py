@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from deepgraph.errors import ArgumentError, DtypeError, ShapeError
+from deepgraph.errors import ArgumentError, DtypeError, ShapeError, UnsupportedOperationError
 from deepgraph.sparse.randomness import Seed, root_seed, torch_stream
 from deepgraph.sparse.values import edge_values
 from deepgraph.training.callbacks import Callback, Run
+from deepgraph.training.checks import check_kinds, pair_of
 from deepgraph.training.history import History
 
 __all__ = ["accuracy", "fit"]
@@ -50,9 +51,17 @@ class Shuffled:
     def __len__(self) -> int:
         return -(-len(self.x) // self.batch_size)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def _order(self) -> Tensor:
         count = len(self.x)
-        order = torch.arange(count) if self.generator is None else torch.randperm(count, generator=self.generator)
+        return torch.arange(count) if self.generator is None else torch.randperm(count, generator=self.generator)
+
+    def skip(self, epochs: int) -> None:
+        """Draw the orders of some epochs, which were trained before."""
+        for _ in range(epochs):
+            self._order()
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        count, order = len(self.x), self._order()
         for start in range(0, count, self.batch_size):
             rows = order[start : start + self.batch_size].to(self.x.device)
             yield self.x[rows], self.y[rows]
@@ -82,6 +91,7 @@ def fit(
     scheduler: Any = None,
     batch_size: int = 100,
     progress: bool = True,
+    history: History | None = None,
     seed: Seed = None,
 ) -> History:
     """Return what was recorded of a training of `model`, in place, for some epochs.
@@ -98,7 +108,7 @@ def fit(
     loss : callable
         (outputs, y) -> scalar.
     epochs : int
-        >= 1.
+        >= 1; those of `history` count.
     validation : like `data`, optional
         Evaluated after every epoch, in eval mode, in its own order; columns begin with "val_".
     metrics : mapping of str to callable, optional
@@ -106,25 +116,33 @@ def fit(
     callbacks : sequence of Callback, or of functions of the `Run`
         A function is called after every epoch; if it returns True, the training stops.
     scheduler : learning rate scheduler, optional
-        Stepped after every epoch.
+        Stepped after every epoch; ReduceLROnPlateau by the loss, of `validation` where there is one. One that counts
+        steps is stepped by a callback's `on_step`.
     batch_size : int
         For pairs of tensors.
     progress : bool
         Show a progress bar.
+    history : History, optional
+        What was recorded of a training to go on with, whose model, optimizer and random state were loaded. With the
+        same integer `seed` the order of a pair of tensors goes on too.
     seed : int, Generator or None
         For the order of a pair of tensors. None draws from torch's global generator.
 
     Returns
     -------
     History
-        Columns epoch, loss, metrics, val_..., lr, seconds; and edges where the model has edge sets.
+        Columns epoch, loss, metrics, val_..., lr, seconds; and edges where the model has edge sets. It is `history`
+        where that was given, longer.
 
     Raises
     ------
     DtypeError
-        If `model` is no nn.Module, or `optimizer` no optimizer.
+        If `model` is no nn.Module, `optimizer` no optimizer, or another argument of another kind than expected.
     ArgumentError, ShapeError
-        If `epochs` or `batch_size` is not valid, data are empty, or x and y differ in length.
+        If `epochs` or `batch_size` is not valid, data are empty or no pairs, x and y differ in length, the loss is no
+        scalar, or the optimizer holds no parameter of the model.
+    UnsupportedOperationError
+        If the optimizer is LBFGS, which computes the loss itself.
 
     Examples
     --------
@@ -139,14 +157,19 @@ def fit(
         raise DtypeError(f"model: expected an nn.Module, got {type(model).__name__}")
     if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
         raise ArgumentError(f"epochs: expected an integer >= 1, got {epochs!r}")
+    check_kinds(loss, metrics, callbacks, scheduler, history)
     task = _Task(
         _batches(data, batch_size, torch_stream(root_seed(seed)) if _is_pair(data) else None),
         None if validation is None else _batches(validation, batch_size, None),
         loss, metrics, scheduler, [one if isinstance(one, Callback) else _Function(one) for one in callbacks],
     )  # fmt: skip
     run = Run(model, _optimizer(model, optimizer))
+    if history is not None:
+        run.history, run.epoch, history.ended = history, len(history), "running"
+        if isinstance(task.batches, Shuffled):
+            task.batches.skip(len(history))
     training = model.training
-    bar = tqdm(total=epochs, desc="fit", unit="epoch", disable=not progress)
+    bar = tqdm(total=epochs, initial=run.epoch, desc="fit", unit="epoch", disable=not progress)
     try:
         with _listening_for_ctrl_c(task.pressed):
             _run_epochs(run, task, epochs, bar)
@@ -189,7 +212,9 @@ def _run_epochs(run: Run, task: _Task, epochs: int, bar: Any) -> None:
         row |= {"lr": run.optimizer.param_groups[0]["lr"], **_edges(run.model), "seconds": time.perf_counter() - start}
         run.epoch += 1
         run.history.append(row)
-        if task.scheduler is not None:
+        if isinstance(task.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            task.scheduler.step(row.get("val_loss", row["loss"]))
+        elif task.scheduler is not None:
             task.scheduler.step()
         for one in task.listeners:
             one.on_epoch(run)
@@ -241,6 +266,10 @@ def _batches(data: Data, batch_size: int, generator: torch.Generator | None) -> 
         raise ArgumentError(
             "data: expected batches that can be read again, such as a list or a DataLoader, got iterator"
         )
+    if isinstance(data, (Tensor, str)) or not isinstance(data, Iterable):
+        raise DtypeError(
+            f"data: expected a pair of tensors (x, y), or batches such as a DataLoader, got {type(data).__name__}"
+        )
     found: Iterable[tuple[Any, Any]] = data
     return found
 
@@ -251,6 +280,17 @@ def _optimizer(model: nn.Module, given: Any) -> torch.optim.Optimizer:
         found = found(model.parameters())
     if not isinstance(found, torch.optim.Optimizer):
         raise DtypeError(f"optimizer: expected a torch.optim.Optimizer, got {type(found).__name__}")
+    if isinstance(getattr(found, "optimizer", found), torch.optim.LBFGS):
+        raise UnsupportedOperationError(
+            "optimizer: expected one that takes gradients as they are, got LBFGS, which computes the loss again; write "
+            "the loop, with optimizer.step(closure)"
+        )
+    mine = {id(parameter) for parameter in model.parameters()}
+    if not any(id(parameter) in mine for group in found.param_groups for parameter in group["params"]):
+        raise ArgumentError(
+            "optimizer: expected one that holds parameters of the model, got one without any of them; build it from "
+            "model.parameters()"
+        )
     return found
 
 
@@ -285,10 +325,13 @@ def _train(run: Run, task: _Task) -> tuple[dict[str, float], str]:
     """Train for an epoch; return means of loss and metrics over its samples, before each step, and how it ended."""
     means = _Means(task.metrics)
     run.model.train()
-    for x, y in task.batches:
+    for x, y in map(pair_of, task.batches):
         run.optimizer.zero_grad()
         output = run.model(x)
         value = task.loss(output, y)
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            shown = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise ShapeError(f"loss: expected a scalar tensor, such as the mean over samples, got {shown}")
         if not math.isfinite(float(value.detach())):
             return {}, "diverged"
         value.backward()  # type: ignore[no-untyped-call]
@@ -312,7 +355,7 @@ def _evaluate(
     """Return means of loss and metrics over samples, in eval mode."""
     means = _Means(metrics)
     model.eval()
-    for x, y in batches:
+    for x, y in map(pair_of, batches):
         output = model(x)
         means.add(float(loss(output, y)), output, y)
     return means.result()

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from deepgraph.errors import ArgumentError, MissingColumnError, MissingDependencyError, ShapeError
+from deepgraph.errors import ArgumentError, DtypeError, MissingColumnError, MissingDependencyError, ShapeError
 from deepgraph.training.history import History
 
 __all__ = ["Table", "table"]
@@ -134,6 +134,8 @@ def table(
         If there are no runs, an argument is out of range, a value is not finite, or the baseline is unknown.
     ShapeError
         If methods have different numbers of runs: pairs would be lost.
+    DtypeError
+        If `runs` is no mapping to sequences of histories or numbers.
     MissingColumnError
         If a history lacks the measure.
 
@@ -149,6 +151,8 @@ def table(
     static     80.2000 +- 0.5701  n = 5
     RigL       81.3000 +- 0.7583  n = 5  +1.1000 [+0.5806, +1.6194]  better
     """
+    if not isinstance(runs, Mapping) or not all(isinstance(some, (Sequence, np.ndarray)) for some in runs.values()):
+        raise DtypeError("runs: expected a list of runs by method, as {'RigL': [history, ...]}, got " + _kinds(runs))
     if not runs or not all(len(some) for some in runs.values()):
         raise ArgumentError("runs: expected at least one method with at least one run each, got none")
     if last < 1 or not 0 < confidence < 1:
@@ -169,6 +173,10 @@ def table(
     return Table(rows, first, name, wins, confidence)
 
 
+def _kinds(runs: Any) -> str:
+    return f"{ {name: type(s).__name__ for name, s in runs.items()} }" if isinstance(runs, Mapping) else repr(runs)
+
+
 def _values(runs: Sequence[Any], measure: Any, last: int, method: str) -> Floats:
     found = []
     for run in runs:
@@ -181,8 +189,10 @@ def _values(runs: Sequence[Any], measure: Any, last: int, method: str) -> Floats
                     "fit(validation=) records val_ columns"
                 )
             found.append(float(run[measure][-last:].mean()))
-        else:
+        elif isinstance(run, (int, float, np.number)):
             found.append(float(run))
+        else:
+            raise DtypeError(f"runs: expected histories or numbers of {method!r}, got {type(run).__name__}")
     if not np.isfinite(found).all():
         raise ArgumentError(f"runs: expected finite values of {method!r}, got {found}; look for runs that diverged")
     return np.array(found)

@@ -213,19 +213,18 @@ def memory(width: int, density: float = 0.01, batch: int = 16) -> list[Line]:
         trim(0)
         return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
-    def train(width: int) -> nn.Module:
+    def train(width: int) -> tuple[dg.SparseLinear, Adam]:
         layer = dg.SparseLinear(width, width, density, storage="csr", seed=0)
         optimizer, x = Adam(layer.parameters()), torch.randn(batch, width)
         for _ in range(3):
             optimizer.zero_grad()
             layer(x).square().mean().backward()
             optimizer.step()
-        layer.optimizer = optimizer
-        return layer
+        return layer, optimizer
 
     train(200)
     before = resident()
-    layer = train(width)
+    layer, _optimizer = train(width)
     added, edges = resident() - before, layer.num_edges
     text = f"{added / 2**20:.0f} MB for {edges:,} edges, {added / edges:.1f} bytes each; dense"
     return [{"name": f"{text} needs {width * width * 16 / 2**20:,.0f} MB"}]

@@ -42,8 +42,9 @@ def mnist_cnn() -> nn.Sequential:
             if name == "dense_1":
                 # Keras flattens (row, column, channel), torch (channel, row, column).
                 kernel = kernel.view(12, 12, 64, 128).permute(2, 0, 1, 3).reshape(9216, 128)
-            model[layer].weight.copy_(kernel.permute(3, 2, 0, 1) if kernel.ndim == 4 else kernel.t())
-            model[layer].bias.copy_(torch.from_numpy(group["bias:0"][()]))
+            weight, bias = model[layer].parameters()
+            weight.copy_(kernel.permute(3, 2, 0, 1) if kernel.ndim == 4 else kernel.t())
+            bias.copy_(torch.from_numpy(group["bias:0"][()]))
     return model.eval()
 
 

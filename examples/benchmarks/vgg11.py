@@ -166,8 +166,8 @@ def measure(folder: Path, storage: str, batch: int, rounds: int) -> dict[str, fl
         optimizer.step()
 
     # The layers of the classifier alone: convolutions are the same in all rows.
-    layers = nn.Sequential(*[m for m in model if isinstance(m, (nn.Linear, SparseLayer))])
-    feed = [torch.randn(batch, layer.in_features) for layer in layers]
+    chosen = [m for m in model if isinstance(m, (nn.Linear, SparseLayer))]
+    layers, feed = nn.Sequential(*chosen), [torch.randn(batch, m.in_features) for m in chosen]
 
     def classify() -> None:
         with torch.no_grad():

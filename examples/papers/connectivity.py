@@ -20,7 +20,9 @@ import argparse
 import json
 import os
 import statistics
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -62,7 +64,7 @@ def build(method: str, seed: int, steps: int) -> tuple[dg.MaskedDeepFFN, torch.o
         bound = (6 / (edges.num_sources + edges.num_targets)) ** 0.5
         values.set_values(bound * (2 * torch.rand(edges.num_edges, generator=draw) - 1))
     sgd = torch.optim.SGD(model.parameters(), lr=0.2, momentum=0.9, nesterov=True, weight_decay=1e-4)
-    schedule = {
+    schedule: dict[str, Any] = {
         "every": min(100, max(1, steps // 20)),
         "until": steps * 50_000 // 120_000,
         "drop_fraction": 0.3,
@@ -82,7 +84,7 @@ def train(method: str, seed: int, data: list[torch.Tensor], epochs: int) -> tupl
     model, optimizer = build(method, seed, steps)
     falls = {steps * 75 // 200, steps * 95 // 200}
     order = torch.Generator().manual_seed(1000 + seed)
-    rows = iter(())
+    rows: Iterator[torch.Tensor] = iter(())
     for step in tqdm(range(steps), desc=f"{method} {seed}", unit="step", mininterval=5, leave=False):
         if step % (len(x) // batch) == 0:
             rows = iter(torch.randperm(len(x), generator=order).split(batch))

@@ -14,7 +14,8 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -82,7 +83,7 @@ class Target:
         """Return the row of the table: values, mean, deviation, difference and verdict."""
         values = self.values(runs)
         numbers = np.array(list(values.values()))
-        row = {"name": self.name, "case": self.case, "kind": self.kind, "published": self.published}
+        row: dict[str, Any] = {"name": self.name, "case": self.case, "kind": self.kind, "published": self.published}
         row |= {"tolerance": self.tolerance, "values": values, "why": self.why, "headline": self.headline}
         if not len(numbers):
             return row | {"verdict": "not run"}
@@ -148,7 +149,7 @@ class Experiment:
 
 
 class Results:
-    """The results file of an experiment, written anew after each run so that none is lost."""
+    """The results file of an experiment, written anew after each run so that none is lost; processes may share it."""
 
     def __init__(self, experiment: Experiment, folder: Path) -> None:
         self.experiment, self.path = experiment, folder / f"{experiment.name}.json"
@@ -166,13 +167,20 @@ class Results:
         return found
 
     def add(self, case: str, seed: int, run: Run) -> None:
-        """Keep one more run; the file is read again first, so that two processes may share it."""
-        runs = self.runs()
-        runs[case][str(seed)] = run
-        self.write(runs)
+        """Keep one more run beside those that other processes kept meanwhile."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(self.path.parent):
+            runs = self.runs()
+            runs[case][str(seed)] = run
+            self._write(runs)
 
-    def write(self, runs: Runs) -> None:
-        """Write all runs with the targets judged."""
+    def judge(self) -> None:
+        """Write what there is again, with the present targets judged."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(self.path.parent):
+            self._write(self.runs())
+
+    def _write(self, runs: Runs) -> None:
         one = self.experiment
         cases = {
             case: {"settings": settings, "runs": dict(sorted(runs[case].items(), key=lambda item: int(item[0])))}
@@ -185,10 +193,47 @@ class Results:
             "targets": [target.judged(runs) for target in one.targets],
             "cases": cases,
         }  # fmt: skip
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_suffix(f".{os.getpid()}.partial")
         partial.write_text(to_json(content) + "\n")
         partial.replace(self.path)
+
+
+@contextmanager
+def locked(folder: Path, patience: float = 10.0) -> Iterator[None]:
+    """Keep other processes out of this block for the same folder; the system lets go of the lock if this one dies.
+
+    Waits for as long as it takes, so that no run is lost, and says so after `patience` seconds. Where the system has no
+    such lock (Windows, some network disks) it says that two processes should not write at once, and goes on.
+    """
+    if sys.platform == "win32":
+        warn("no locks of folders on Windows: two processes that keep a run at the same moment may lose one")
+        yield
+        return
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        begin = time.monotonic()
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.01)
+            except OSError as error:
+                warn(f"{folder} takes no lock ({error}): two processes that keep a run at the same moment may lose one")
+                break
+            if time.monotonic() - begin > patience:
+                warn(f"another process holds the lock of {folder}, perhaps a stopped one; waiting for it")
+                patience = math.inf
+        yield
+    finally:
+        os.close(handle)
+
+
+def warn(sentence: str) -> None:
+    """Write a sentence to the error stream."""
+    print(sentence, file=sys.stderr, flush=True)
 
 
 def versions() -> dict[str, str | None]:
@@ -259,7 +304,7 @@ def _full(experiment: Experiment, options: argparse.Namespace, data: Any) -> int
                 run = _timed(experiment, experiment.cases[case], seed, data)
                 results.add(case, seed, run)
                 print(f"{experiment.name} {case}, seed {seed}: {summary(run)}", flush=True)
-    results.write(results.runs())
+    results.judge()
     rows = [target.judged(results.runs()) for target in experiment.targets]
     print("\n".join(f"{row['verdict']:8} {describe(row)}" for row in rows))
     return 0

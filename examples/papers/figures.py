@@ -13,11 +13,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import r4_lenet_snfs_set
 from experiment import RESULTS
+from matplotlib.axes import Axes
 
 from deepgraph.plotting.style import FONT, INK, PALE, SERIES
 
 METHODS = (("rigl later", "RigL"), ("set", "SET"), ("static", "static"), ("rigl", "RigL from step 0"))
-PRINTED = {"dpi": 120, "metadata": {"Software": None}}
+PRINTED: dict[str, Any] = {"dpi": 120, "metadata": {"Software": None}}
 
 
 def runs(name: str) -> dict[str, list[dict[str, Any]]]:
@@ -26,7 +27,7 @@ def runs(name: str) -> dict[str, list[dict[str, Any]]]:
     return {case: list(entry["runs"].values()) for case, entry in cases.items() if entry["runs"]}
 
 
-def plain(axes: plt.Axes, title: str) -> None:
+def plain(axes: Axes, title: str) -> None:
     """Give axes the house style: a title on the left, no box, small ticks."""
     axes.set_title(title, loc="left", fontsize=FONT["title"], color=INK)
     axes.spines[["top", "right"]].set_visible(False)

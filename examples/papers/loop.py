@@ -125,7 +125,9 @@ def train(
     return curve
 
 
-def sgd(model: nn.Module, *, momentum: float = 0.9, nesterov: bool = True, decay: float = 0.0, biases: bool = True):
+def sgd(
+    model: nn.Module, *, momentum: float = 0.9, nesterov: bool = True, decay: float = 0.0, biases: bool = True
+) -> torch.optim.Optimizer:
     """Return SGD; weight decay acts on biases too unless told otherwise. The loop sets the learning rate."""
     apart = {id(p) for name, p in model.named_parameters() if name.endswith("bias") and not biases}
     groups = [
@@ -155,4 +157,4 @@ def digest(model: nn.Module) -> str:
 
 def num_edges(model: nn.Module) -> list[int]:
     """Return the edges of each edge set."""
-    return [edges.num_edges for edges in model.edge_sets]
+    return [values.edge_set.num_edges for values in edge_values(model)]

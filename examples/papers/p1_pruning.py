@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from experiment import Experiment, Run, Target, main
 from loop import Data, digest, evaluate, num_edges, read_images, sgd, train
 
 import deepgraph as dg
 
-SCOPES = {"class-blinded": "global", "class-uniform": "layer"}
+SCOPES: dict[str, Literal["global", "layer"]] = {"class-blinded": "global", "class-uniform": "layer"}
 
 
 def trained(model: dg.MaskedDeepFFN, data: Data, epochs: int, lr: float, seed: int, label: str) -> float:

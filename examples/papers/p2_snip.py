@@ -21,7 +21,7 @@ import deepgraph as dg
 from deepgraph.sparse.values import edge_values
 
 
-def draw_weights(model: dg.MaskedDeepFFN, seed: int) -> None:
+def draw_weights(model: torch.nn.Module, seed: int) -> None:
     """Draw all weights from N(0, 1 / n_in), cut off at two deviations and widened to keep the variance."""
     draw = seeded(seed)
     for values in edge_values(model):
@@ -38,7 +38,7 @@ def run(settings: dict[str, Any], seed: int, data: Data) -> Run:
     dense = dg.MaskedDeepFFN(784, 10, [300, 100], storage="csr", seed=seed)
     draw_weights(dense, seed)
     rows = torch.randperm(len(data.y), generator=seeded(seed))[:100]
-    model = dg.prune(dense, density=settings["density"], criterion="snip", data=(data.x[rows], data.y[rows]))
+    model: Any = dg.prune(dense, density=settings["density"], criterion="snip", data=(data.x[rows], data.y[rows]))
     model.compact()
     if settings["redrawn"]:
         draw_weights(model, seed + 1000)

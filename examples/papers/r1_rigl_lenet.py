@@ -50,11 +50,11 @@ class RigLFromStart(CountedRigL):
 
     def clock(self, call: int) -> int:
         """Return how many steps the optimizer made before a call of `step`; edits are no steps."""
-        return call - 1 - min(math.ceil((call - 1) / (self.every + 1)), self.until // self.every)
+        return call - 1 - min(math.ceil((call - 1) / (self.every + 1)), (self.until or 0) // self.every)
 
     def edits_at(self, step: int) -> bool:
         """Return whether a call of `step` edits."""
-        return (step - 1) % (self.every + 1) == 0 and self.clock(step) < self.until
+        return (step - 1) % (self.every + 1) == 0 and self.clock(step) < (self.until or 0)
 
     def drop_share(self, step: int) -> float:
         """Return the share that is dropped."""
@@ -66,12 +66,12 @@ class SETFromStart(dg.SET):
 
     def edits_at(self, step: int) -> bool:
         """Return whether a step edits."""
-        return step % self.every == 1 and step < self.until
+        return step % self.every == 1 and step < (self.until or 0)
 
 
 def optimizer_of(method: str, model, wrapped, until: int, seed: int):
     """Return the rewirer of a method."""
-    schedule = {"every": 100, "until": until, "drop_fraction": 0.3, "decay": "cosine", "seed": seed}
+    schedule: dict[str, Any] = {"every": 100, "until": until, "drop_fraction": 0.3, "decay": "cosine", "seed": seed}
     if method.startswith("rigl"):
         return (RigLFromStart if method == "rigl" else CountedRigL)(model, wrapped, **schedule)
     return SETFromStart(model, wrapped, by="magnitude", **schedule) if method == "set" else dg.Static(model, wrapped)
@@ -94,7 +94,7 @@ def live_network(graph: dg.CachedLayeredGraph) -> dict[str, Any]:
     A unit is live that lies on a path from an input to an output. Weights and biases take 4 bytes, and a layer that is
     not dense one bit for each pair besides, as in the paper.
     """
-    plain = nx.DiGraph(graph)
+    plain: nx.DiGraph[Any] = nx.DiGraph(graph)
     stage = dict(zip(plain, graph.stage_array().tolist(), strict=True))
     ends = [[v for v in plain if stage[v] == s] for s in (0, max(stage.values()))]
     down = set().union(*(nx.descendants(plain, v) | {v} for v in ends[0]))

@@ -37,7 +37,8 @@ def draw_biases(model: dg.MaskedDeepFFN, seed: int) -> None:
     draw = seeded(seed)
     for layer, edges in zip(model.layers, model.edge_sets, strict=True):
         with torch.no_grad():
-            layer.bias.uniform_(-1, 1, generator=draw).div_(math.sqrt(edges.num_sources))
+            bias: Any = layer.bias
+            bias.uniform_(-1, 1, generator=draw).div_(math.sqrt(edges.num_sources))
 
 
 def run(settings: dict[str, Any], seed: int, data: Data) -> Run:

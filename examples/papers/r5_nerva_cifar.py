@@ -17,12 +17,12 @@ import math
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from experiment import Experiment, Run, Target, main
-from loop import digest, num_edges, seeded, sgd, start_as_dense, steps_down, train
+from loop import Data, digest, num_edges, seeded, sgd, start_as_dense, steps_down, train
 
 import deepgraph as dg
 from deepgraph.dataset import fashion_mnist_sample
@@ -98,7 +98,8 @@ def network(settings: dict[str, Any], width: int, seed: int, storage: str = "csr
         for values, layer in zip(edge_values(model), model.layers, strict=True):
             edges = values.edge_set
             with torch.no_grad():
-                layer.bias.uniform_(-1, 1, generator=draw).div_(math.sqrt(edges.num_sources))
+                bias: Any = layer.bias
+                bias.uniform_(-1, 1, generator=draw).div_(math.sqrt(edges.num_sources))
             if start.endswith("twice"):
                 values.set_values(values.values() * (torch.rand(edges.num_edges, generator=draw) < edges.density))
     return model
@@ -116,8 +117,8 @@ def run(settings: dict[str, Any], seed: int, data: Pictures) -> Run:
     model = network(settings, data.x_test.shape[1], seed)
     optimizer = sgd(model)
     curve = train(
-        model, dg.train_step(model, "cross_entropy", optimizer), optimizer, data, epochs=epochs, batch=100, seed=seed,
-        rate=steps_down(settings["lr"], 0.1, 50 * per_epoch, 75 * per_epoch), batches=batches,
+        model, dg.train_step(model, "cross_entropy", optimizer), optimizer, cast("Data", data), epochs=epochs,
+        batch=100, seed=seed, rate=steps_down(settings["lr"], 0.1, 50 * per_epoch, 75 * per_epoch), batches=batches,
         label=f"r5 {settings['density']:.0%} {settings['init']}",
     )  # fmt: skip
     return {"accuracy": curve[-1], "curve": curve, "edges": num_edges(model), "digest": digest(model)}

@@ -107,13 +107,21 @@ from deepgraph.backend.interface import backend
 calls = []
 take = backend.descendants
 backend.descendants = lambda *args: calls.append(args) or take(*args)
+copies = []
+copy = backend.relabel_nodes
+backend.relabel_nodes = lambda *args, **named: copies.append(args) or copy(*args, **named)
 g = dg.CachedLayeredGraph.from_arrays([0, 0, 1], [1, 2, 2])
 assert nx.descendants(g, 1) == {2} and not calls
-before = list(nx.config.backend_priority.algos)
+assert list(nx.relabel_nodes(g, {0: "a"})) == ["a", 1, 2] and not copies
+assert list(nx.relabel_nodes(g, {0: "a"}, backend="deepgraph")) == ["a", 1, 2] and len(copies) == 1
+before = dict(nx.config.backend_priority)
 with dg.fast_networkx():
     assert nx.descendants(g, 1) == {2} and len(calls) == 1
     assert nx.descendants(nx.DiGraph(g), 1) == {2} and len(calls) == 1
     assert list(nx.topological_sort(g)) == [0, 1, 2]
+    assert list(nx.relabel_nodes(g, {0: "a"})) == ["a", 1, 2] and len(copies) == 2
+    assert list(nx.relabel_nodes(g, {0: 1})) == [1, 2] and type(nx.path_graph(3)) is nx.Graph
+    assert list(nx.relabel_nodes(nx.DiGraph(g), {0: "a"})) == ["a", 1, 2] and len(copies) == 3
     assert nx.pagerank(g, personalization={0: 1.0})
     assert type(nx.compose(g, nx.DiGraph([(5, 6)]))) is not None
     nx.set_edge_attributes(g, 1.0, "w")
@@ -124,7 +132,7 @@ with dg.fast_networkx():
         pass
     else:
         raise SystemExit("no error")
-assert list(nx.config.backend_priority.algos) == before
+assert dict(nx.config.backend_priority) == before
 assert nx.descendants(g, 1) == {2} and len(calls) == 2, calls
 """
 

@@ -28,7 +28,7 @@ from deepgraph.graph import CachedLayeredGraph, nulls, swaps
 from deepgraph.graph.nulls import er_edges, null_degree, null_er, permute_within_blocks, stage_blocks, swap_edges
 from deepgraph.graph.sampling import as_generator, sample_cells
 
-ENGINES = ["numba", "numpy"]
+ENGINES = ["numba", "python", "numpy"]
 
 
 @pytest.fixture(params=ENGINES)
@@ -294,13 +294,34 @@ def test_swaps_refuse_bad_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     for bad in (-1, float("nan"), float("inf")):
         with pytest.raises(ArgumentError, match="swaps_per_edge must be a finite number >= 0"):
             swap_edges([0], [1], stage=[0, 1], swaps_per_edge=bad)
-    with pytest.raises(ArgumentError, match="engine must be 'auto', 'numba' or 'numpy'; got 'cuda'"):
+    with pytest.raises(ArgumentError, match="engine must be 'auto', 'numba', 'python' or 'numpy'; got 'cuda'"):
         swap_edges([0], [1], stage=[0, 1], engine="cuda")  # type: ignore[arg-type]
     monkeypatch.setattr(nulls, "compiled_swaps", lambda: None)
     with pytest.raises(MissingDependencyError, match=r"pip install deepgraph-nn\[fast\]"):
         swap_edges([0], [1], stage=[0, 1], engine="numba")
     src, dst, stage = random_block()
-    assert pairs_of(*swap_edges(src, dst, stage, 0)) == pairs_of(*swap_edges(src, dst, stage, 0, engine="numpy"))
+    assert pairs_of(*swap_edges(src, dst, stage, 0)) == pairs_of(*swap_edges(src, dst, stage, 0, engine="python"))
+
+
+@settings(deadline=None)
+@given(staged_edges(), st.integers(0, 20), st.sampled_from([0.5, 10, 37]))
+def test_swaps_are_the_same_with_and_without_numba(
+    edges: tuple[np.ndarray, np.ndarray, np.ndarray], seed: int, swaps_per_edge: float
+) -> None:
+    pytest.importorskip("numba")
+    src, dst, stage = edges
+    found = [swap_edges(src, dst, stage, seed, swaps_per_edge, engine=name)[1] for name in ("numba", "python")]
+    assert np.array_equal(*found)
+
+
+def test_a_null_graph_is_the_same_with_and_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba")
+    src, dst, _ = random_block(size=120, edges=9000)
+    # Two blocks, of which one takes more attempts than are drawn at once.
+    g = CachedLayeredGraph.from_arrays(np.concatenate([src, dst[:300]]), np.concatenate([dst, 240 + src[:300]]), 360)
+    compiled = null_degree(g, seed=4)
+    monkeypatch.setattr(nulls, "compiled_swaps", lambda: None)
+    assert null_degree(g, seed=4).digest() == compiled.digest() != null_degree(g, seed=5).digest()
 
 
 @pytest.fixture

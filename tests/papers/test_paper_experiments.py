@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -149,6 +150,75 @@ def test_runs_of_other_settings_do_not_count(experiment: ModuleType, tmp_path: P
     other = trial(experiment, cases={"low": {"height": 2}, "high": {"height": 5}})
     runs = experiment.Results(other, tmp_path).runs()
     assert (len(runs["low"]), len(runs["high"])) == (0, 2)
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from types import SimpleNamespace
+sys.path.insert(0, sys.argv[1])
+import experiment
+case, out = sys.argv[2], Path(sys.argv[3])
+cases = {name: {"of": name} for name in ("0", "1")}
+run = lambda settings, seed, data: {"accuracy": float(seed)}
+one = experiment.Experiment("shared", "", "", cases, run, lambda folder: None, "", 30, [])
+(out / f"{case}.ready").touch()
+while len(list(out.glob("*.ready"))) < 2:
+    time.sleep(0.001)
+experiment._full(one, SimpleNamespace(seeds=range(30), cases=[case], out=out / "results", data=out), None)
+"""
+
+
+def test_processes_that_share_a_results_file_lose_no_run(tmp_path: Path) -> None:
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(FOLDER), case, str(tmp_path)], stdout=subprocess.DEVNULL)
+        for case in ("0", "1")
+    ]
+    assert [writer.wait() for writer in writers] == [0, 0]
+    content = json.loads((tmp_path / "results" / "shared.json").read_text())
+    for case in ("0", "1"):
+        runs = content["cases"][case]["runs"]
+        assert [runs[str(seed)]["accuracy"] for seed in range(30)] == list(range(30))
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["shared.json"]
+
+
+def test_a_writer_waits_for_the_lock_and_says_so(
+    experiment: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    said = threading.Event()
+
+    def warn(sentence: str) -> None:
+        order.append(sentence)
+        said.set()
+
+    def second() -> None:
+        with experiment.locked(tmp_path, patience=0.0):
+            order.append("second")
+
+    monkeypatch.setattr(experiment, "warn", warn)
+    with experiment.locked(tmp_path):
+        thread = threading.Thread(target=second)
+        thread.start()
+        said.wait()
+        order.append("first")
+    thread.join()
+    assert order[0].startswith(f"another process holds the lock of {tmp_path}")
+    assert order[1:] == ["first", "second"]
+
+
+def test_a_folder_that_takes_no_lock_is_named(
+    experiment: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    def refuse(handle: int, operation: int) -> None:
+        raise OSError(9, "Bad file descriptor")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    experiment._full(trial(experiment), options(tmp_path), None)
+    assert len(experiment.Results(trial(experiment), tmp_path).runs()["high"]) == 2
+    assert f"{tmp_path} takes no lock" in capsys.readouterr().err
 
 
 def test_the_file_has_command_published_number_and_digest(experiment: ModuleType, tmp_path: Path) -> None:

@@ -165,3 +165,15 @@ def test_mistakes() -> None:
     with pytest.raises(EditRefusedError, match="cannot add neurons between a forward and its backward"):
         grow(model, 1)
     y.sum().backward()
+
+
+@pytest.mark.parametrize(("activation", "gain"), [("relu", np.sqrt(2)), ("identity", 1.0)])
+def test_new_weights_are_drawn_by_fan_in_with_the_gain_of_the_activation(activation: str, gain: float) -> None:
+    model = MaskedDeepFFN(50, 3, [4], density=0.4, activation=activation, seed=0)
+    grow(model, 500, seed=0)
+    into, out = edge_values(model)
+    new = into.edge_set.dst >= 4
+    fan_in = np.bincount(into.edge_set.dst[new])[4:]
+    assert set(fan_in.tolist()) == {20}
+    assert float(into.values()[torch.from_numpy(new)].std()) == pytest.approx(gain / np.sqrt(20), rel=0.03)
+    assert not out.values()[torch.from_numpy(out.edge_set.pairs()[0] >= 4)].any()

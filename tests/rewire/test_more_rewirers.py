@@ -442,7 +442,7 @@ def test_mistakes(monkeypatch: pytest.MonkeyPatch) -> None:
         SNFS(*pair, window=0)
     with pytest.raises(ArgumentError, match="group: expected 'set' or 'graph', got 'target'"):
         GMP(*pair, density=0.1, until=5, group="target")
-    with pytest.raises(ArgumentError, match="begin: expected a step from 0 to below until=5, got 5"):
+    with pytest.raises(ArgumentError, match="begin: expected a step, an integer from 0 to below until=5, got 5"):
         GMP(*pair, density=0.1, until=5, begin=5)
     with pytest.raises(ArgumentError, match="density: expected a number or 3, one a set, got 2"):
         GMP(*pair, density=[0.1, 0.2], until=5)

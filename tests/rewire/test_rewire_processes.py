@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from deepgraph.errors import ArgumentError, StructureError
 from deepgraph.rewire import RigL
-from deepgraph.sparse import MaskedDeepFFN
+from deepgraph.sparse import MaskedDeepFFN, edge_values
 
 DRAWING = ["rigl", "rigl-graph", "rigl-sparsified", "set", "snfs", "chts", "deepr", "softdeepr"]
 """What differs between processes that do not agree: by their gradients or their random numbers."""
@@ -92,10 +92,11 @@ def disagree(rank: int, size: int, folder: str, how: str, names: list[str]) -> N
     """Make models, rewirers and edits that differ between processes, and write what is said."""
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=size)
     found = {}
-    for case in ("model", "options", "edit"):
+    for case in ("model", "options", "frozen", "edit"):
         model = MaskedDeepFFN(6, 4, [7], density=0.4, seed=rank if case == "model" else 0, dtype=torch.float64)
         # Weights of other edges, which DistributedDataParallel cannot see.
         wrapped = DistributedDataParallel(model)
+        edge_values(model)[0].parameter.requires_grad_(case != "frozen" or rank == 0)
         try:
             optimizer = RigL(wrapped, OPTIMIZERS["sgd"](model), every=2 + rank * (case == "options"), until=40)
             if case == "edit" and rank == 1:
@@ -112,9 +113,10 @@ def test_processes_that_differ_are_told_so(tmp_path: Path) -> None:
     for rank, found in enumerate(forked(tmp_path, run=disagree)):
         for case in ("model", "edit"):
             assert found[case].startswith(f"rank {rank}: expected the same edges in all 2 processes, got different")
-        assert found["options"].startswith(
-            f"rank {rank}: expected the same rewirer in all 2 processes, got other options"
-        )
+        for case in ("options", "frozen"):
+            assert found[case].startswith(
+                f"rank {rank}: expected the same rewirer in all 2 processes, got other options"
+            )
 
 
 def torchrun(folder: Path, size: int, how: str = "") -> subprocess.CompletedProcess[str]:

@@ -13,6 +13,7 @@ import torch
 import trace_reference as reference
 from torch import Tensor, nn
 
+import deepgraph.rewire
 from deepgraph.kernels.growth import AbsentPairs
 from deepgraph.rewire import (
     CHT,
@@ -171,6 +172,13 @@ def test_every_pair_of_algorithms_gives_other_edges_from_one_state() -> None:
     for one, other in itertools.combinations(NAMES, 2):
         for update in range(5):
             assert traces[one]["edges"][update] != traces[other]["edges"][update], (one, other, update)
+
+
+def test_every_exported_algorithm_has_a_trace() -> None:
+    """`Replay` makes the edits of others and has none of its own."""
+    exported = {name for name, entry in vars(deepgraph.rewire).items() if isinstance(entry, type)}
+    algorithms = {name for name in exported if issubclass(getattr(deepgraph.rewire, name), Rewirer)}
+    assert {name.lower() for name in algorithms - {"Rewirer", "Replay"}} == set(NAMES)
 
 
 def test_the_static_trace_never_changes() -> None:

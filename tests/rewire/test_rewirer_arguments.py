@@ -47,7 +47,7 @@ def test_average() -> None:
     ("options", "message"),
     [
         ({"by": "size"}, "by: expected 'sign' or 'magnitude', got 'size'"),
-        ({"grown_std": -1.0}, r"grown_std: expected a standard deviation >= 0, got -1\.0"),
+        ({"grown_std": -1.0}, r"grown_std: expected a finite number >= 0, got -1\.0"),
     ],
 )
 def test_set(options: dict[str, Any], message: str) -> None:
@@ -133,5 +133,5 @@ def test_a_schedule_outside_its_range() -> None:
 
 def test_mest() -> None:
     model = make_model("ffn", "csr")
-    with pytest.raises(ArgumentError, match=r"gradient_weight: expected a number >= 0, got -1\.0"):
+    with pytest.raises(ArgumentError, match=r"gradient_weight: expected a finite number >= 0, got -1\.0"):
         MEST(model, OPTIMIZERS["sgd"](model), gradient_weight=-1.0)

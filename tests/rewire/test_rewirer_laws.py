@@ -231,3 +231,56 @@ def test_new_skip_edges_arise_on_a_dag() -> None:
     edges = model.edge_sets[0]
     lengths = np.bincount(stage[edges.pairs()[1]] - stage[edges.pairs()[0]])
     assert rewirer.log[-1]["skip"] == {k: int(n) for k, n in enumerate(lengths) if n}
+
+
+@pytest.mark.parametrize("storage", ["csr", "masked"])
+@pytest.mark.parametrize("name", ["set", "rigl", "deepr", "softdeepr", "mest", "granet", "srigl", "cht", "chts"])
+def test_inputs_above_the_first_stage_take_no_edges(name: str, storage: str) -> None:
+    """Pairs into them go up in stage and are yet no candidates: what comes in from outside is not computed."""
+    graph = layered_dag(0)
+    late = np.flatnonzero(graph.stage_array() == 1)[:2]
+    src, dst = graph.edge_arrays()
+    into = np.isin(dst, late)
+    graph.edit(drop=(src[into], dst[into]))
+    role = graph.node_column("role").copy()
+    role[late] = "input"
+    graph.set_node_column("role", role)
+    model = MaskedDeepDAN.from_graph(graph, activation="tanh", storage=storage, seed=0, dtype=torch.float64)
+    rewirer = make_rewirer(name, model)
+    for step in range(8):
+        x, y = batch(step)
+        rewirer.zero_grad()
+        (model(torch.cat([x, x[:, :2]], 1)) - y).square().mean().backward()
+        rewirer.step()
+        assert not np.isin(model.core.edge_set.dst, late).any()
+    assert len(rewirer.log) > 2
+
+
+def test_growth_of_a_dag_is_ranked_by_gradients_over_the_size_of_dz_unless_told_otherwise() -> None:
+    """One step from the same state: the free pairs of the largest |A_u dZ_v| / rms(dZ_v), computed pair by pair."""
+    grown = {}
+    for group in (None, "graph", "set"):
+        model = make_model("graph", "csr")
+        rewirer = make_rewirer("rigl", model, every=1, group=group)
+        x, y = batch(0)
+        rewirer.zero_grad()
+        (model(x) - y).square().mean().backward()
+        (one,) = rewirer.values
+        edges = one.edge_set
+        a, dz = (side.double() for side in rewirer.factors(one)[0])
+        rms = dz.square().mean(1).sqrt()
+        kept = np.sort(np.argsort(one.values().abs().numpy())[int(rewirer.drop_share(1) * edges.num_edges) :])
+        src, dst = (side[kept].tolist() for side in edges.pairs())
+        stays, stage, closed = set(zip(src, dst, strict=True)), edges.stage, edges.closed
+        assert stage is not None
+        free = [
+            (u, v)
+            for u, v in itertools.product(range(edges.num_sources), range(edges.num_targets))
+            if stage[u] < stage[v] and (u, v) not in stays and (closed is None or not closed[v])
+        ]
+        scores = [abs(float(a[u] @ dz[v])) / (float(rms[v]) or 1.0 if group != "set" else 1.0) for u, v in free]
+        best = np.argsort(-np.array(scores), kind="stable")[: edges.num_edges - len(kept)]
+        rewirer.step()
+        grown[group] = pairs_of(model)[0]
+        assert grown[group] == stays | {free[i] for i in best}
+    assert grown[None] == grown["graph"] != grown["set"]

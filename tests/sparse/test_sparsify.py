@@ -463,3 +463,7 @@ def test_mistakes() -> None:
     computed = nn.utils.parametrizations.weight_norm(nn.Linear(2, 2))
     with pytest.raises(ArgumentError, match="expected a plain parameter 'weight', got one that is computed"):
         sparsify(computed, 0.5)
+    with pytest.raises(
+        ArgumentError, match="0: expected weights, got a LazyLinear that has none yet; run the model on"
+    ):
+        sparsify(nn.Sequential(nn.LazyLinear(2)), 0.5)
