@@ -12,6 +12,7 @@ from deepgraph.graph import arrays as ea
 from deepgraph.graph.arrays import Array
 from deepgraph.graph.columns import Columns
 from deepgraph.graph.history import EdgeEdit, next_transaction
+from deepgraph.graph.merging import loop_for
 from deepgraph.graph.row_layout import laid_out
 from deepgraph.graph.row_moves import RowMoves
 
@@ -113,15 +114,11 @@ def plan_edit(
     `rest` holds attributes that only some grown edges have; `finite` refuses NaN and infinity in columns.
     """
     if isinstance(drop, HeldPairs) and drop.stand_in(edges):
-        rows, drop_src = drop.rows, drop[0].astype(np.int32)
+        rows, drop_src = drop.rows, drop[0].astype(np.int32, copy=False)
     else:
         drop_src, drop_dst = pair_ids(drop, edges.num_sources, edges.num_targets, f"{edges.name}: drop")
         rows, drop_src = _existing(edges, drop_src, drop_dst)
-    grow_src, grow_dst = pair_ids(grow, edges.num_sources, edges.num_targets, f"{edges.name}: grow")
-    edges.check_admissible(grow_src, grow_dst)
-    indptr, targets, order = ea.compress(
-        grow_src, grow_dst, edges.num_sources, edges.num_targets, f"{edges.name}: grow"
-    )
+    indptr, targets, order = _compressed(edges, grow)
     layout, sources = laid_out(edges, rows, indptr, targets), ea.expand(indptr)
     given = {key: _grown_column(edges, key, values, len(sources), order, finite) for key, values in columns.items()}
     if default_weight and len(sources) and "weight" not in given and edges.weighted:
@@ -148,6 +145,24 @@ def plan_edit(
     for listener in edges.listeners():
         listener.edit_check(edges, edit)
     return PreparedEdit(edges, edit, layout.moves, layout.indptr, layout.dst)
+
+
+def _compressed(edges: EdgeSet, grow: Pairs | None) -> tuple[Array, Array, Array | None]:
+    """Return grown pairs as compressed rows, checked, and the order that this takes, None where they came in it."""
+    if isinstance(grow, tuple) and len(grow) == 2 and all(_plain_ids(side, len(grow[0])) for side in grow):
+        loop = loop_for("compress", len(grow[0])) if edges.stage is None else None
+        indptr, targets = np.empty(edges.num_sources + 1, np.int64), np.empty(len(grow[0]), np.int32)
+        # Most pairs are fit to be taken as they are; what is wrong with others is found out below.
+        if loop is not None and loop(*grow, indptr, edges.num_targets, targets):
+            return indptr, targets, None
+    name = f"{edges.name}: grow"
+    src, dst = pair_ids(grow, edges.num_sources, edges.num_targets, name)
+    edges.check_admissible(src, dst)
+    return ea.compress(src, dst, edges.num_sources, edges.num_targets, name)
+
+
+def _plain_ids(side: Any, count: int) -> bool:
+    return isinstance(side, np.ndarray) and side.dtype == np.int64 and side.shape == (count,)
 
 
 def _with_weights(rest: Columns | None, count: int) -> Columns:

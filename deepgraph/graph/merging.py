@@ -148,6 +148,36 @@ def _swap_loop(
     return gone, came
 
 
+def _pick_loop(scores: Array, limit: Any, ties: int, out: Array) -> int:
+    """Fill out (K + 1,) with the rows, ascending, of scores (E,) below `limit`, and the first `ties` of those at it."""
+    count = 0
+    for row in range(scores.shape[0]):
+        tied = int(scores[row] == limit) & int(ties > 0)
+        out[count] = row
+        ties -= tied
+        count += int(scores[row] < limit) | tied
+    return count
+
+
+def _compress_loop(src: Array, dst: Array, indptr: Array, columns: int, out: Array) -> bool:
+    """Fill indptr (R + 1,) and out (K,) with pairs as compressed rows; return whether they were fit for that.
+
+    They have to be in canonical order, each there once, and in range.
+    """
+    rows, row, last = indptr.shape[0] - 1, -1, -1
+    for i in range(src.shape[0]):
+        u, v = src[i], dst[i]
+        if u < 0 or u >= rows or v < 0 or v >= columns or u < row or (u == row and v <= last):
+            return False
+        while row < u:
+            row += 1
+            indptr[row] = i
+        out[i], last = v, v
+    for rest in range(row + 1, rows + 1):
+        indptr[rest] = src.shape[0]
+    return True
+
+
 _LOOPS: dict[str, Callable[..., Any]] = {
     "bounds": _bounds_loop,
     "find": _find_loop,
@@ -155,6 +185,8 @@ _LOOPS: dict[str, Callable[..., Any]] = {
     "merge": _merge_loop,
     "shift": _shift_loop,
     "swap": _swap_loop,
+    "pick": _pick_loop,
+    "compress": _compress_loop,
 }
 
 
@@ -178,7 +210,7 @@ def loop_for(name: str, size: int) -> Callable[..., Any] | None:
 
     Parameters
     ----------
-    name : {"bounds", "find", "take", "merge", "shift", "swap"}
+    name : {"bounds", "find", "take", "merge", "shift", "swap", "pick", "compress"}
     size : int
 
     Examples

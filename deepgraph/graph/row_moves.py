@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,12 @@ class RowMoves:
         self.dropped, self.grown, self.num_before = dropped, grown, num_before
         self.num_after = num_before - len(dropped) + len(grown)
         self._gather = gather
-        self._kept_below = grown - np.arange(len(grown))
+
+    @cached_property
+    def _kept_below(self) -> Array:
+        """Return how many rows that stay are below each grown one."""
+        below: Array = self.grown - np.arange(len(self.grown))
+        return below
 
     def new_rows(self, rows: Array) -> Array:
         """Return the rows after the edit of rows (K,) before it that were not dropped."""

@@ -48,6 +48,10 @@ class Buffers:
         self._most, self._lock = blocks, Lock()
         self._blocks: list[tuple[NDArray[np.uint8], int, int]] = []
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy has memory of its own.
+        return Buffers, (self._most,)
+
     def array(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """Return an array of any content that begins at a multiple of 64 bytes.
 

@@ -51,31 +51,6 @@ class Facts:
         return sum(self.edges) / max(1, sum(self.pairs))
 
 
-def layer_pairs(topology: Topology) -> tuple[int, ...]:
-    """Return the admissible pairs between each stage and the one behind it; inputs take no edges.
-
-    Examples
-    --------
-    >>> layer_pairs(Topology(3, [0, 1], [2, 2], [0, 0, 1], inputs=[0, 1], outputs=[2], activation=[0, 0, 0]))
-    (2,)
-    """
-    starts = topology.stage_starts
-    computed = np.add.reduceat(topology.bias_index >= 0, starts[:-1], dtype=np.int64)
-    return tuple((computed[1:] * np.diff(starts)[:-1]).tolist())
-
-
-def _joins_neighbours(topology: Topology) -> bool:
-    """Return whether edges join neighbouring stages only, one weight tensor for each; positions are ranks."""
-    starts, indptr, target = topology.stage_starts, topology.source_indptr, topology.dst
-    if len(starts) < 3 or tuple(np.diff(indptr[starts])[:-1].tolist()) != topology.splits:
-        return False
-    # Targets of a node ascend: its first and its last one say it of all.
-    nodes = np.flatnonzero(indptr[1:] > indptr[:-1])
-    stage = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-    ends = target[indptr[nodes]], target[indptr[nodes + 1] - 1]
-    return all(bool((stage[end] == stage[nodes] + 1).all()) for end in ends)
-
-
 def describe(topology: Topology) -> Facts:
     """Return the facts of a topology that a plan needs.
 
@@ -87,10 +62,10 @@ def describe(topology: Topology) -> Facts:
     """
     starts = topology.stage_starts
     widths = np.diff(starts)
-    layered = topology.is_ordered and _joins_neighbours(topology)
+    layered = topology.joins_neighbours
     computed = np.add.reduceat(topology.bias_index >= 0, starts[:-1], dtype=np.int64)
     if layered:
-        pairs = layer_pairs(topology)
+        pairs = topology.stage_pairs
         elements = int((widths[1:] * widths[:-1]).sum())
     else:
         total = int((computed * starts[:-1]).sum())
@@ -98,7 +73,7 @@ def describe(topology: Topology) -> Facts:
         share = topology.num_edges or 1
         pairs = (total,) if len(topology.splits) == 1 else tuple(total * count // share for count in topology.splits)
         elements = int((widths * starts[:-1]).sum())
-    custom = tuple(entry.name for code in np.unique(topology.activation) if (entry := activation(int(code))).is_custom)
+    custom = tuple(entry.name for code in topology.codes if (entry := activation(code)).is_custom)
     return Facts(
         topology.num_nodes, tuple(widths.tolist()), topology.splits, pairs, elements, layered, custom,
         topology.only_sums,

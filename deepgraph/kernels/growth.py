@@ -287,8 +287,5 @@ def best_absent_pairs(
         inverse = _inverse_rms(factors, None) if scale == "rms" else None
         found = best_by_bytes(pairs, factors, k, inverse)
         if found is not None:
-            u, v = found
-            keys = u * pairs.num_targets + v
-            order = slice(None) if (keys[1:] > keys[:-1]).all() else np.argsort(keys)
-            return u[order], v[order]
+            return found
     return best_absent(pairs, factors, k, scale, reduce_block, ranked=False)[:2]

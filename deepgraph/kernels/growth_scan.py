@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepgraph.kernels.absent_pairs import AbsentPairs
+from deepgraph.kernels.buffers import Buffers
 from deepgraph.kernels.compiler import has_numba
 from deepgraph.kernels.numba_walk import announce, thread_pool
-from deepgraph.kernels.selection import highest
 
 __all__ = ["best_by_bytes"]
 
@@ -34,24 +34,26 @@ Part = tuple[Ids, Ids, Floats, Floats]
 
 _PART = (np.int32, np.int32, np.float32, np.float32)
 
-# Fewer pairs are computed as fast as they are sorted out.
-_FEWEST = 1 << 16
+# Fewer pairs are computed as fast as they are sorted out, and fewer still as fast by a matrix product.
+_FEWEST, _TOO_FEW = 1 << 16, 1 << 11
 # Sources and targets whose pairs give a first guess of the k-th best score, how much more often long ones are among
 # them, and how many times k pairs shall reach the guess.
 _SAMPLE, _BEND, _MARGIN = 128, 2.0, 1.2
 # Targets at a time, whose bytes stay in the second cache, and pairs that are put aside at a time.
 _TARGETS = 4096
 _CHUNK = 1 << 16
-# More than the norm of a row whose squares are all too small for floats.
-_TINY = 1e-16
+# As many are looked for in one go.
+_MOST = 1 << 20
 # Below this many multiply-adds a second thread costs more than it saves.
 _THREAD_WORK = 64_000_000
+# A search needs the same few arrays as the one before: memory that stays mapped.
+_memory = Buffers(16)
 
 
 def best_by_bytes(
     pairs: AbsentPairs, factors: Sequence[tuple[Tensor, Tensor]], k: int, inverse: Tensor | None
 ) -> Pairs | None:
-    """Return (u (k,), v (k,)), the best absent pairs; None where this does not pay.
+    """Return (u (k,), v (k,)), the best absent pairs in canonical order; None where this does not pay.
 
     They are exactly those of a full sort, with ties in canonical order.
 
@@ -71,6 +73,9 @@ def best_by_bytes(
         return None
     announce()
     search = _Search(pairs, factors, k, inverse)
+    found = search.all() if pairs.num_admissible < _FEWEST else search.at_once()
+    if found is not None or pairs.num_admissible < _FEWEST:
+        return found
     for share in (1.0, 2.0, 8.0):
         limit = search.guess(share)
         # Bounds are float32 numbers that must neither vanish nor overflow.
@@ -83,14 +88,16 @@ def best_by_bytes(
 
 
 def _worth(pairs: AbsentPairs, factors: Sequence[tuple[Tensor, Tensor]], k: int) -> bool:
-    few = pairs.num_admissible < _FEWEST or 8 * k > pairs.count
-    plain = pairs.stage is None and pairs.closed is None
+    if pairs.stage is not None or pairs.closed is not None or pairs.num_admissible < _TOO_FEW or not has_numba():
+        return False
+    if pairs.num_admissible >= _FEWEST and 8 * k > pairs.count:
+        return False
     floats = all(side.dtype == torch.float32 and side.device.type == "cpu" for both in factors for side in both)
-    batch = sum(a.shape[1] for a, _ in factors)
-    return plain and not few and floats and 0 < batch < 2**15 and has_numba()
+    return floats and 0 < sum(a.shape[1] for a, _ in factors) < 2**15
 
 
-def _cuts(batches: Sequence[int]) -> NDArray[np.int64]:
+@cache
+def _cuts(batches: tuple[int, ...]) -> NDArray[np.int64]:
     """Return where the chains of sums begin and end: at most 192 products, as matrix products of BLAS have them."""
     ends = [0]
     for batch in batches:
@@ -98,15 +105,6 @@ def _cuts(batches: Sequence[int]) -> NDArray[np.int64]:
         start = ends[-1]
         ends += [start + min(at + length, batch) for at in range(0, batch, length)]
     return np.array(ends, np.int64)
-
-
-def _aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-    """Return an array that begins at a multiple of 64 bytes, of zeros."""
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    raw = np.zeros(size + 64, np.uint8)
-    begin = -raw.ctypes.data % 64
-    found: NDArray[Any] = raw[begin : begin + size].view(dtype).reshape(shape)
-    return found
 
 
 class _Search:
@@ -117,49 +115,97 @@ class _Search:
     ) -> None:
         self.pairs, self.k = pairs, k
         self.a, self.z = (_joined([both[side] for both in factors]) for side in (0, 1))
-        self.cuts = _cuts([a.shape[1] for a, _ in factors])
-        batch = self.a.shape[1]
+        self.cuts = _cuts(tuple(a.shape[1] for a, _ in factors))
         self.scaled = inverse is not None
         self.scale = np.ones(len(self.z), np.float32) if inverse is None else inverse.numpy()
         # Both the exact sum and any other one are off by half a last bit for each product, and some more.
-        self.slack = (batch + 32) * 2.0**-23
-        self.long_a, self.long_z = _norms(self.a), _norms(self.z) * self.scale
+        self.slack = (self.a.shape[1] + 32) * 2.0**-23
+        # Norms, lowest and highest numbers of the rows.
+        self.known_a, self.known_z = _facts(self.a), _facts(self.z)
+        if self.scaled:
+            self.known_z[0][:] *= self.scale
+        self.most_a, self.most_z = (float(known[0].max()) for known in (self.known_a, self.known_z))
+        self.slack_of_all = self.slack * self.most_a * self.most_z
         self.edges = pairs.compressed
         self.lock = threading.Lock()
+
+    def _sample(self) -> tuple[Any, ...] | None:
+        """Return gradients of some pairs, their sources and targets, and what these stand for; None if all are 0."""
+        from deepgraph.kernels.numba_scores import sampled_rows
+
+        places, weights = _places()
+        names = np.empty((2, _SAMPLE), np.int64)
+        rows, columns = (_memory.array((_SAMPLE, self.a.shape[1]), np.float32) for _ in range(2))
+        none = names[0, :0].view(np.float32)
+        sources = sampled_rows(self.a, self.known_a[0], none, places, names[0], rows)
+        targets = sampled_rows(
+            self.z, self.known_z[0], self.scale if self.scaled else none, places, names[1], columns
+        )  # fmt: skip
+        if not (sources and targets):
+            return None
+        product = torch.mm(torch.from_numpy(rows), torch.from_numpy(columns).t()).numpy().view(np.int32)
+        return product, (names[0], names[1]), (weights * sources, weights * targets)
 
     def guess(self, share: float) -> float:
         """Return what the k-th best score reaches almost surely, for a larger `share` more surely."""
         from deepgraph.kernels.numba_scores import weighted_limit
 
-        (rows, row_weights), (columns, column_weights) = (_some(long) for long in (self.long_a, self.long_z))
-        if not len(rows) * len(columns):
+        sample = self._sample()
+        if sample is None:
             return 0.0
-        product = torch.from_numpy(self.a[rows]) @ torch.from_numpy(self.z[columns]).T
-        sample = product.abs_().numpy()
-        if self.scaled:
-            sample *= self.scale[columns]
-        wanted = _MARGIN * share * self.k / self.pairs.count * len(self.a) * len(self.z)
-        bits = weighted_limit(sample.view(np.int32), row_weights, column_weights, wanted)
+        product, names, weights = sample
+        wanted = _MARGIN * share * self.k
+        bits = weighted_limit(product, names, self.edges, self.pairs.num_targets, weights, wanted)
         return float(np.int32(bits).view(np.float32))
+
+    def at_once(self) -> Pairs | None:
+        """Return the best pairs as one thread finds them soonest; None where that takes threads or a better guess."""
+        from deepgraph.kernels.numba_search import search
+
+        shared = torch.get_num_threads() > 1 and len(self.a) * self.a.shape[1] * len(self.z) >= _THREAD_WORK
+        if shared or len(self.z) > _TARGETS or self.k > _MOST:
+            return None
+        sample = self._sample()
+        if sample is None:
+            return None
+        known, tensors = (self.known_a, self.known_z, self.most_a, self.most_z), (self.a, self.z, self.scale)
+        us, vs = np.empty(self.k + 1, np.int64), np.empty(self.k + 1, np.int64)
+        sample = *sample, _MARGIN * self.k
+        coarse, found = self._bytes(), self._room(len(self.z), 3 * self.k)
+        work = _work(len(found[0]))
+        if search(tensors, known, sample, self.edges, self.k, self.slack, self.cuts, coarse, found, work, us, vs):
+            return us[: self.k], vs[: self.k]
+        return None
+
+    def _bytes(self) -> tuple[NDArray[Any], ...]:
+        """Return room for the bytes of all sources, and what is known of each, and for those of all targets."""
+        from deepgraph.kernels.vector_scores import ROWS, WIDTH
+
+        (sources, batch), targets = self.a.shape, len(self.z)
+        groups, blocks = -(-batch // 4), -(-targets // WIDTH)
+        return (
+            _memory.array((sources + ROWS - 1, 4 * groups), np.uint8),
+            _memory.array((sources + ROWS - 1, 4), np.float32),
+            _memory.array((blocks, groups, WIDTH), np.int32),
+            _memory.array((4, blocks * WIDTH), np.float32),
+        )
+
+    def _room(self, width: int, pairs: int = 0) -> tuple[NDArray[Any], ...]:
+        """Return room for pairs that a scan finds, among them all of a tile of `width` targets, twice."""
+        from deepgraph.kernels.vector_scores import ROWS
+
+        room = max(_CHUNK, 2 * ROWS * width, pairs)
+        return tuple(_memory.array((room,), dtype) for dtype in _PART)
 
     def _quantize(self, limit: float) -> None:
         """Make bytes of the sources and targets that have a pair which may reach `limit`."""
         from deepgraph.kernels.numba_scores import quantized_sources, quantized_targets
-        from deepgraph.kernels.vector_scores import ROWS, WIDTH
 
-        most_a, most_z = self.long_a.max(), self.long_z.max()
-        self.rows, self.columns = (
-            np.flatnonzero(self.long_a * most_z >= limit),
-            np.flatnonzero(self.long_z * most_a >= limit),
-        )
-        sources, targets = len(self.rows), len(self.columns)
-        groups, blocks = -(-self.a.shape[1] // 4), -(-targets // WIDTH)
-        left, right = np.zeros((sources + ROWS - 1, 4 * groups), np.uint8), _aligned((blocks, groups, WIDTH), np.int32)
-        above, below = np.zeros((sources + ROWS - 1, 4), np.float32), np.zeros((4, blocks * WIDTH), np.float32)
-        quantized_sources(self.a, self.rows, *_extremes(self.a), self.slack, left, above)
-        quantized_targets(self.z, self.columns, *_extremes(self.z), self.scale, right, below)
-        self.coarse = left, above, right, below
-        self.slack_of_all = self.slack * float(above[:, 3].max(initial=0)) * float(below[2].max(initial=0))
+        left, above, right, below = self.coarse = self._bytes()
+        names = np.empty(len(self.a), np.int64), np.empty(len(self.z), np.int64)
+        rows = quantized_sources(self.a, self.known_a, self.most_z, limit, self.slack, names[0], left, above)
+        columns = quantized_targets(self.z, self.known_z, self.most_a, limit, self.scale, names[1], right, below)
+        self.rows, self.columns = names[0][:rows], names[1][:columns]
 
     def above(self, limit: float) -> Pairs | None:
         """Return the best pairs if k scores reach `limit`, else None."""
@@ -178,25 +224,29 @@ class _Search:
                 self._scan(tasks[0])
             else:
                 list(thread_pool(threads).map(self._scan, tasks))
-        return self._chosen(*_together(self.parts), limit)
+        return self._chosen(_together(self.parts), limit)
+
+    def all(self) -> Pairs | None:
+        """Return the best pairs, by the scores of all; None where these are not finite."""
+        from deepgraph.kernels.numba_scores import free_pairs
+
+        if not math.isfinite(self.slack_of_all):
+            return None
+        u, v = (np.empty(self.pairs.num_admissible, np.int32) for _ in range(2))
+        count = free_pairs(self.edges, self.pairs.num_targets, u, v)
+        bound = np.zeros(count, np.float32)
+        return self._chosen((u[:count], v[:count], bound, bound), -math.inf)
 
     def _scan(self, bounds: tuple[int, int, int, int]) -> None:
         """Put aside the pairs of some sources and targets that may be among the best."""
         from deepgraph.kernels.numba_scores import scan
-        from deepgraph.kernels.vector_scores import ROWS, WIDTH
 
         begin, end, left, right = bounds
-        width, span = right - left, int(self.columns[right - 1] - self.columns[left]) + 1
-        room = max(_CHUNK, 2 * ROWS * width)
-        work = (
-            np.zeros((ROWS, 4), np.int64), np.empty((2, ROWS, WIDTH), np.float32), np.zeros((ROWS, span), np.uint8),
-            *(np.empty((ROWS, width + 1), dtype) for dtype in _PART[1:]),
-        )  # fmt: skip
-        found: tuple[NDArray[Any], ...] = tuple(np.empty(room, dtype) for dtype in _PART)
+        found = self._room(right - left)
         while begin < end:
             bounds = begin, end, left, right
             names = self.rows, self.columns
-            begin, count = scan(self.coarse, names, self.edges, np.float32(self.limit), bounds, work, found)
+            begin, count = scan(self.coarse, names, self.edges, np.float32(self.limit), bounds, found)
             # What the next round does not write over need not be copied.
             last = begin >= end
             u, v, low, high = (side[:count] if last else side[:count].copy() for side in found)
@@ -214,42 +264,27 @@ class _Search:
             self.parts = [(u[stays], v[stays], low[stays], high[stays])]
             self.held = len(stays)
 
-    def _chosen(self, u: Ids, v: Ids, low: Floats, high: Floats, limit: float) -> Pairs | None:
+    def _chosen(self, part: Part, limit: float) -> Pairs | None:
         """Return the best of the pairs (N,) that were put aside, None where there may be better ones."""
-        if len(u) < self.k:
-            return None
-        least, most = (float(_kth(side, self.k)) for side in (low, high))
-        stays = low > most
-        at = np.flatnonzero((high >= least) & ~stays)
-        missing = self.k - int(np.count_nonzero(stays))
-        near_u, near_v = u[at], v[at]
-        scores = self._scores(near_u, near_v)
-        kth, off = float(_kth(scores, missing)), 2 * self.slack_of_all
-        if kth - off < limit:
-            return None
-        stays[at] = self._best(near_u, near_v, scores, kth, off, missing)
-        rows = np.flatnonzero(stays)
-        return u[rows].astype(np.int64), v[rows].astype(np.int64)
+        from deepgraph.kernels.numba_search import choose
 
-    def _scores(self, u: Ids, v: Ids) -> Floats:
-        """Return the scores of pairs (N,), off by at most `slack_of_all`."""
-        from deepgraph.kernels.numba_scores import close_scores
+        if not _ascending(*part[:2]):
+            order = np.lexsort(part[1::-1])
+            part = part[0][order], part[1][order], part[2][order], part[3][order]
+        us, vs = np.empty(self.k + 1, np.int64), np.empty(self.k + 1, np.int64)
+        work, tensors = _work(len(part[0])), (self.a, self.z, self.scale)
+        if choose(tensors, self.cuts, part, self.k, limit, self.slack_of_all, work, us, vs):
+            return us[: self.k], vs[: self.k]
+        return None
 
-        scores = np.empty(len(u), np.float32)
-        close_scores(self.a, self.z, self.scale, u, v, scores)
-        return scores
 
-    def _best(self, u: Ids, v: Ids, scores: Floats, kth: float, off: float, count: int) -> NDArray[np.bool_]:
-        """Return which of the pairs (N,) are the best `count`, ties in canonical order; the last is near `kth`."""
-        from deepgraph.kernels.numba_scores import exact_scores
+def _work(size: int) -> tuple[NDArray[Any], ...]:
+    """Return room for what `choose` writes of so many pairs."""
+    return tuple(_memory.array((size,), kind) for kind in (np.uint8, np.int32, np.uint32, np.float32, np.float32))
 
-        chosen = scores > kth + off
-        near = np.flatnonzero(~chosen & (scores >= kth - off))
-        exact = np.empty(len(near), np.float32)
-        exact_scores(self.a, self.z, self.scale, self.cuts, u[near], v[near], exact)
-        keys = u[near].astype(np.int64) * self.pairs.num_targets + v[near]
-        chosen[near[highest(exact.astype(np.float64), keys, count - int(chosen.sum()))]] = True
-        return chosen
+
+def _ascending(u: Ids, v: Ids) -> bool:
+    return bool(((u[1:] > u[:-1]) | ((u[1:] == u[:-1]) & (v[1:] > v[:-1]))).all())
 
 
 def _together(parts: list[Part]) -> Part:
@@ -260,19 +295,11 @@ def _together(parts: list[Part]) -> Part:
     return u, v, low, high
 
 
-def _some(long: Floats) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return some of the rows whose norms (N,) are not 0, the longer the more, and for how many rows each stands."""
-    live = int(np.count_nonzero(long > _TINY))
-    places, weights = _places(live)
-    return np.argsort(-long)[places], weights
-
-
 @cache
-def _places(size: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return some of the numbers below `size`, of the lower ones more, and for how many numbers each stands."""
-    places = np.unique((((np.arange(_SAMPLE) + 0.5) / _SAMPLE) ** _BEND * size).astype(np.int64))
-    ends = np.concatenate([[0], (places[1:] + places[:-1] + 1) / 2, [size]])
-    return places[:size], np.diff(ends)[:size]
+def _places() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return where in a list, in [0, 1), the rows of a sample are, and the share of the list that each stands for."""
+    middles, ends = (np.arange(_SAMPLE) + 0.5) / _SAMPLE, np.arange(_SAMPLE + 1) / _SAMPLE
+    return middles**_BEND, np.diff(ends**_BEND)
 
 
 def _joined(sides: list[Tensor]) -> Floats:
@@ -281,18 +308,13 @@ def _joined(sides: list[Tensor]) -> Floats:
     return found
 
 
-def _norms(rows: Floats) -> Floats:
-    """Return norms (N,), somewhat too large: by more than rounding, and squares that vanish, can take away."""
-    from deepgraph.kernels.numba_scores import norms
+def _facts(rows: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return the norms (N,), somewhat too large, of rows (N, B), and their lowest and highest numbers."""
+    from deepgraph.kernels.numba_scores import row_facts
 
-    found = np.empty(len(rows), np.float32)
-    norms(rows, found)
-    return found * np.float32(1.02) + np.float32(_TINY)
-
-
-def _extremes(rows: Floats) -> tuple[Floats, Floats]:
-    tensor = torch.from_numpy(rows)
-    return tensor.amin(1).numpy(), tensor.amax(1).numpy()
+    norms, lows, highs = (np.empty(len(rows), np.float32) for _ in range(3))
+    row_facts(rows, norms, lows, highs)
+    return norms, lows, highs
 
 
 def _kth(scores: Floats, k: int) -> Any:

@@ -72,6 +72,8 @@ class Parts:
         ([0, 1, 1], True)
         """
         bounds = np.r_[0, np.cumsum(topology.splits)].astype(np.int64)
+        if topology.part_of is not None:
+            return Parts(topology, bounds, topology.part_of, True, True)
         last, indptr = len(bounds) - 2, topology.source_indptr
         part = np.minimum(np.searchsorted(bounds, indptr[:-1], side="right") - 1, last).astype(np.int32)
         by_source = bool((indptr[1:] <= bounds[part + 1]).all())

@@ -6,7 +6,7 @@ from typing import Any
 
 from deepgraph.kernels.numba_compile import compiled
 
-__all__ = ["panel_bounds", "transpose"]
+__all__ = ["join", "panel_bounds", "transpose"]
 
 
 def _transpose_loop(indptr: Any, target: Any, order: Any, bounds: Any, perm: Any, step: Any) -> None:
@@ -35,6 +35,37 @@ def _transpose_loop(indptr: Any, target: Any, order: Any, bounds: Any, perm: Any
 transpose = compiled(_transpose_loop)
 
 
+def _join_loop(
+    indptr: Any, dst: Any, row: int, column: int, begin: int, to: Any, up: Any, bounds: Any, perm: Any, down: Any
+) -> None:
+    """Write the edges of one set, compressed rows, from edge `begin` of the whole on, whose positions are ranks.
+
+    In canonical order `to` (E,) are their targets and `up` (E,) the targets minus the sources. By target, sources
+    ascending, `perm` (E,) are their numbers in canonical order and `down` (E,) the sources minus the targets.
+    `bounds` (C + 1,) is where each of the set's targets, the first of which is `column`, begins in these two.
+    """
+    bounds[:] = 0
+    for e in range(dst.shape[0]):
+        bounds[dst[e] + 1] += 1
+    bounds[0] = begin
+    for v in range(1, bounds.shape[0]):
+        bounds[v] += bounds[v - 1]
+    # As in `transpose`, while edges are written bounds[v] is where the next one into v goes.
+    for u in range(indptr.shape[0] - 1):
+        for e in range(indptr[u], indptr[u + 1]):
+            v, edge = dst[e], begin + e
+            step, at = v + column - u - row, bounds[v]
+            to[edge], up[edge] = v + column, step
+            perm[at], down[at] = edge, -step
+            bounds[v] = at + 1
+    for v in range(bounds.shape[0] - 1, 0, -1):
+        bounds[v] = bounds[v - 1]
+    bounds[0] = begin
+
+
+join = compiled(_join_loop)
+
+
 def _panel_loop(indptr: Any, other: Any, begins: Any, rows: int, out: Any) -> None:
     """Fill out (N, P + 1): where the edges of each node whose `other` is at least begins[node] + p * rows begin.
 
@@ -44,14 +75,12 @@ def _panel_loop(indptr: Any, other: Any, begins: Any, rows: int, out: Any) -> No
         at, end = indptr[node], indptr[node + 1]
         out[node, 0] = at
         for p in range(1, out.shape[1]):
-            limit, low, high = begins[node] + p * rows, at, end
-            while low < high:
-                middle = (low + high) >> 1
-                if other[middle] < limit:
-                    low = middle + 1
-                else:
-                    high = middle
-            out[node, p] = at = low
+            limit, below = begins[node] + p * rows, 0
+            # Counting takes all at once; a search among so few would wait for each comparison.
+            for e in range(at, end):
+                below += other[e] < limit
+            at += below
+            out[node, p] = at
 
 
 panel_bounds = compiled(_panel_loop)

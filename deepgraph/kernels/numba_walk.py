@@ -21,7 +21,6 @@ from deepgraph.kernels.activations import activation
 from deepgraph.kernels.base import Gradients, Kernel
 from deepgraph.kernels.buffers import Buffers
 from deepgraph.kernels.edge_values import check_values, split_gradient
-from deepgraph.kernels.facts import describe
 from deepgraph.kernels.narrow_pass import NarrowPass
 from deepgraph.kernels.node_values import Parts, Values, steps
 from deepgraph.kernels.panels import panel_rows, panel_table, widest_stage, worth_panels
@@ -124,7 +123,7 @@ class NumbaWalk(Kernel):
     def __init__(self, topology: Topology) -> None:
         if not has_numba():
             raise MissingDependencyError("NumbaWalk needs numba: pip install deepgraph-nn[fast], or use TorchWalk")
-        custom = [entry.name for code in np.unique(topology.activation) if (entry := activation(int(code))).is_custom]
+        custom = [entry.name for code in topology.codes if (entry := activation(code)).is_custom]
         if custom:
             raise UnsupportedOperationError(
                 f"registered activations {custom} cannot be compiled; use TorchWalk, which a plan does by itself"
@@ -143,6 +142,8 @@ class NumbaWalk(Kernel):
             if name in self.__dict__:
                 new.__dict__[name] = self.__dict__[name]
         new._buffers = self._buffers
+        if topology.splits == self.topology.splits:
+            new._checked = self._checked
         return new
 
     def check_weights(self, weights: list[Tensor]) -> None:
@@ -198,12 +199,6 @@ class NumbaWalk(Kernel):
         return Parts.of(self.topology)
 
     @cached_property
-    def _to_target(self) -> NDArray[Any]:
-        """Return (E,) in canonical order: what to add to the rank of each edge's source to get its target's."""
-        t = self.topology
-        return steps(t.target_rank, t.src if t.is_ordered else t.rank[t.src], t.num_nodes)
-
-    @cached_property
     def _is_seeded(self) -> NDArray[np.int32]:
         """Return (N,) by rank: whose gradient has a part besides what the walk gathers, from outside or sent back."""
         t = self.topology
@@ -215,10 +210,10 @@ class NumbaWalk(Kernel):
 
     @cached_property
     def _to_pulled(self) -> NDArray[Any]:
-        """Return `_to_target`, but leading to row N (zeros) for edges whose gradient is sent back and not gathered."""
+        """Return `target_step`, but leading to row N (zeros) for edges whose gradient is sent back and not gathered."""
         t = self.topology
         if t.only_sums:
-            return self._to_target
+            return t.target_step
         return steps(np.where(t.reduced_edges, t.num_nodes, t.target_rank), t.rank[t.src])
 
     @cached_property
@@ -241,7 +236,7 @@ class NumbaWalk(Kernel):
 
     @cached_property
     def _density(self) -> float:
-        return describe(self.topology).density
+        return self.topology.num_edges / max(1, sum(self.topology.stage_pairs))
 
     def _panels(self, cut: Tiling, itemsize: int, *, by_source: bool) -> Any:
         """Return the table of panels of one direction, None where the plain loops are faster."""
@@ -317,7 +312,7 @@ class NumbaWalk(Kernel):
         if not (t.only_sums and self._parts.by_source):
             return None
         ends = (*self._inputs, self._outputs[0], self._outputs[2])
-        return NarrowPass(t, self._parts, self._to_target, (self._nodes[1], self._nodes[2]), ends)
+        return NarrowPass(t, self._parts, t.target_step, (self._nodes[1], self._nodes[2]), ends)
 
     def _few_columns(self, x: Tensor, weights: list[Tensor], biases: list[Tensor], tile: int) -> tuple[Tensor, Tensor]:
         if self._narrow is None:
@@ -370,7 +365,7 @@ class NumbaWalk(Kernel):
             edges: tuple[Any, ...] = (t.order, t.source_indptr, self._to_pulled, values.by_node(not t.only_sums))
             ends = (*ends, self._reduced)
         else:
-            edges = (loops.table, self._to_target, values.by_node())
+            edges = (loops.table, t.target_step, values.by_node())
         # The first group sums into the result itself, a single weight's spare room included, the others into parts.
         dw = self._buffers.array((weights[0].shape[0] if len(weights) == 1 else t.num_edges,), number)
         db = np.empty(t.num_parameters, number)

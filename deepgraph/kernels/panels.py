@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepgraph.kernels.compiler import has_numba
-from deepgraph.kernels.facts import describe, layer_pairs
 from deepgraph.kernels.topology import Topology
 
 __all__ = ["first_cache", "panel_rows", "panel_table", "widest_stage", "worth_panels"]
@@ -99,12 +98,8 @@ def worth_panels(topology: Topology) -> bool:
     if not topology.only_sums:
         return False
     limit = _WIDE_FROM_DENSITY if widest_stage(topology) >= _WIDE else _FROM_DENSITY
-    # Nodes alone say what the density is if edges join neighbouring stages; only then they are looked at.
-    if topology.num_edges < 0.98 * limit * sum(layer_pairs(topology)):
-        return False
-    facts = describe(topology)
-    # A hair less, because a share of the pairs is rounded to whole edges.
-    return facts.layered and facts.density >= 0.99 * limit
+    # A hair less, because a share of the pairs is rounded to whole edges. Where this holds edges are looked at.
+    return topology.num_edges >= 0.99 * limit * sum(topology.stage_pairs) and topology.joins_neighbours
 
 
 def panel_table(topology: Topology, rows: int, by_source: bool) -> Table:

@@ -15,46 +15,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from deepgraph.errors import ArgumentError, DtypeError, EdgeError, ShapeError, StructureError
+from deepgraph.errors import ArgumentError, ShapeError
 from deepgraph.kernels.activations import activation
 from deepgraph.kernels.compiler import has_numba
+from deepgraph.kernels.edge_checks import check_edges
+from deepgraph.kernels.index_arrays import MAX_INT16, check_positions, checked_integers, frozen, shortened
 
 __all__ = ["Topology"]
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 
-_MAX_INT32, _MAX_INT16 = 2**31 - 1, 2**15 - 1
 # Fewer edges are sorted by scipy before a compiled loop is even found.
 _COMPILED_FROM = 1 << 14
-
-
-def _integers(name: str, values: ArrayLike, dtype: type[np.integer[Any]]) -> NDArray[Any]:
-    """Return a read-only one-dimensional integer array; refuses fractions and values that do not fit."""
-    array = np.asarray(values)
-    if array.ndim != 1:
-        raise ShapeError(f"expected {name} to have one dimension, got shape {array.shape}; pass a flat array")
-    if array.size == 0:
-        array = array.astype(dtype)
-    if array.dtype.kind not in "iu":
-        raise DtypeError(f"expected {name} to hold integers, got dtype {array.dtype}; convert it first")
-    limits = np.iinfo(dtype)
-    if array.size and (array.min() < limits.min or array.max() > limits.max):
-        raise ArgumentError(f"expected {name} within {limits.min}..{limits.max}, got {array.min()}..{array.max()}")
-    array = np.ascontiguousarray(array, dtype=dtype)
-    if array.flags.writeable:
-        array = array.copy() if array is values or array.base is not None else array
-        array.flags.writeable = False
-    return array
-
-
-def _check_ids(name: str, values: NDArray[Any], num_nodes: int) -> None:
-    wrong = np.flatnonzero((values < 0) | (values >= num_nodes))
-    if wrong.size:
-        raise EdgeError(
-            f"expected {name} to be node positions in 0..{num_nodes - 1}, got {values[wrong[0]]} at index {wrong[0]}; "
-            "positions are indexes into list(graph)"
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,51 +92,20 @@ class Topology:
         if self.reduce is None:
             object.__setattr__(self, "reduce", np.zeros(self.num_nodes, np.uint8))
         for name, dtype in _DTYPES.items():
-            object.__setattr__(self, name, _integers(name, getattr(self, name), dtype))
+            object.__setattr__(self, name, checked_integers(name, getattr(self, name), dtype))
         for name in ("stage", "activation", "reduce"):
             if getattr(self, name).shape != (self.num_nodes,):
                 raise ShapeError(
                     f"expected {name} of shape ({self.num_nodes},), one entry per node, got {getattr(self, name).shape}"
                 )
-        _check_ids("inputs", self.inputs, self.num_nodes)
-        _check_ids("outputs", self.outputs, self.num_nodes)
-        for code in np.unique(self.activation):
-            activation(int(code))
+        check_positions("inputs", self.inputs, self.num_nodes)
+        check_positions("outputs", self.outputs, self.num_nodes)
+        for code in self.codes:
+            activation(code)
         if self.reduce.max() > 2:
             raise ArgumentError(f"expected reduce codes 0 (sum), 1 (max) or 2 (prod), got {self.reduce.max()}")
-        self._check_edges()
+        check_edges(self)
         self._check_splits()
-
-    def _check_edges(self) -> None:
-        src, dst, n = self.src, self.dst, self.num_nodes
-        if src.shape != dst.shape:
-            raise ShapeError(f"expected src and dst of the same length, got {src.shape[0]} and {dst.shape[0]}")
-        if src.shape[0] > _MAX_INT32:
-            raise ArgumentError(f"expected at most {_MAX_INT32} edges, got {src.shape[0]}")
-        _check_ids("src", src, n)
-        _check_ids("dst", dst, n)
-        rising = (src[:-1] < src[1:]) | ((src[:-1] == src[1:]) & (dst[:-1] < dst[1:]))
-        if not rising.all():
-            at = int(np.flatnonzero(~rising)[0])
-            same = src[at] == src[at + 1] and dst[at] == dst[at + 1]
-            raise EdgeError(
-                f"expected edges sorted by (source, target) without duplicates, got {self._edge(at)} "
-                f"{'twice' if same else 'before ' + self._edge(at + 1)}; sort and merge them first"
-            )
-        flat = np.flatnonzero(self.stage[src] >= self.stage[dst])
-        if flat.size:
-            at = int(flat[0])
-            raise StructureError(
-                f"expected every edge to go up in stage, got edge {self._edge(at)} from stage {self.stage[src[at]]} to "
-                f"stage {self.stage[dst[at]]} ({flat.size} such edges); declare other stages or turn the edge around"
-            )
-        entering = np.flatnonzero(self.is_input[dst])
-        if entering.size:
-            raise StructureError(
-                f"expected no edge into an input, got edge {self._edge(int(entering[0]))} "
-                f"({entering.size} such edges); "
-                "an input passes x through, so remove these edges or give the node another role"
-            )
 
     def _check_splits(self) -> None:
         splits = tuple(int(count) for count in self.splits) or (self.num_edges,)
@@ -171,13 +113,7 @@ class Topology:
             raise ShapeError(f"expected splits that add up to {self.num_edges} edges, got {splits}")
         object.__setattr__(self, "splits", splits)
 
-    def _edge(self, at: int) -> str:
-        names: Sequence[Any] = self.labels if self.labels is not None else range(self.num_nodes)
-        return f"({names[int(self.src[at])]!r}, {names[int(self.dst[at])]!r})"
-
-    def with_edges(
-        self, src: ArrayLike, dst: ArrayLike, splits: Sequence[int] | None = None, indptr: Int32 | None = None
-    ) -> Topology:
+    def with_edges(self, src: ArrayLike, dst: ArrayLike, splits: Sequence[int] | None = None) -> Topology:
         """Return this topology with other edges between the same nodes; what depends on nodes only is kept.
 
         Parameters
@@ -186,8 +122,6 @@ class Topology:
             The new edges in canonical order.
         splits : (S,) ints, optional
             Edge counts per weight tensor; needed when there is more than one tensor and their counts changed.
-        indptr : (N + 1,) int32, optional
-            `source_indptr` of the new edges, from somebody who has checked them all: nothing is checked again.
 
         Raises
         ------
@@ -202,21 +136,53 @@ class Topology:
         """
         if splits is None:
             splits = self.splits if len(self.splits) > 1 else ()
-        if indptr is None:
-            new = replace(self, src=np.asarray(src), dst=np.asarray(dst), splits=tuple(splits))
-        else:
-            new = object.__new__(Topology)
-            new.__dict__.update({field.name: getattr(self, field.name) for field in fields(self)})
-            known = {"src": _frozen(np.asarray(src, np.int32)), "dst": _frozen(np.asarray(dst, np.int32))}
-            new.__dict__.update(known, splits=tuple(splits) or (len(known["src"]),), source_indptr=_frozen(indptr))
+        new = replace(self, src=np.asarray(src), dst=np.asarray(dst), splits=tuple(splits))
+        return self._with_nodes(new)
+
+    def edited(self, indptr: Int32, dst: Int32, splits: Sequence[int], **known: Any) -> Topology:
+        """Return this topology with other edges, of which nothing is checked: they come from checked edge sets.
+
+        Parameters
+        ----------
+        indptr : (N + 1,) int32
+            `source_indptr` of the new edges.
+        dst : (E,) int32
+            Their targets in canonical order; sources are made when they are asked for.
+        splits : (S,) ints
+        **known
+            Derived indexes of the new edges, by the names that they have here.
+
+        Examples
+        --------
+        >>> t = Topology(2, [0], [1], [0, 1], inputs=[0], outputs=[1], activation=[0, 0])
+        >>> t.edited(t.source_indptr, t.dst, [1]).src
+        array([0], dtype=int32)
+        """
+        new = object.__new__(Topology)
+        same = {field.name: self.__dict__[field.name] for field in fields(self) if field.name != "src"}
+        own = {"dst": frozen(dst), "splits": tuple(splits), "source_indptr": frozen(indptr)}
+        new.__dict__.update(same | own | known)
+        return self._with_nodes(new)
+
+    def _with_nodes(self, new: Topology) -> Topology:
+        """Return `new` after it took over what is known here of the nodes."""
         for name in _NODE_ONLY & self.__dict__.keys():
             new.__dict__[name] = self.__dict__[name]
         return new
 
+    def __getattr__(self, name: str) -> Any:
+        # Nothing but the sources of an edited topology is missing until it is asked for.
+        indptr = self.__dict__.get("source_indptr") if name == "src" else None
+        if indptr is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        src = frozen(np.repeat(np.arange(self.num_nodes, dtype=np.int32), np.diff(indptr)))
+        self.__dict__["src"] = src
+        return src
+
     @property
     def num_edges(self) -> int:
         """Return E."""
-        return int(self.src.shape[0])
+        return int(self.dst.shape[0])
 
     @property
     def num_computed(self) -> int:
@@ -236,10 +202,10 @@ class Topology:
     @cached_property
     def slope_index(self) -> Int32:
         """Return (N,) int32 by rank: index of the node's slope in the vector of biases and slopes, -1 for none."""
-        codes = [code for code in np.unique(self.activation).tolist() if activation(code).has_slope]
+        codes = [code for code in self.codes if activation(code).has_slope]
         bent = ~self.is_input & np.isin(self.activation, codes)
         by_position = np.where(bent, self.num_computed + np.cumsum(bent) - 1, -1)
-        return _frozen(by_position[self.order].astype(np.int32))
+        return frozen(by_position[self.order].astype(np.int32))
 
     @cached_property
     def is_input(self) -> NDArray[np.bool_]:
@@ -252,21 +218,21 @@ class Topology:
     @cached_property
     def without_gradient(self) -> Int64:
         """Return the positions (K,) of inputs, and of nodes that reduce by maximum or product."""
-        return _frozen(np.flatnonzero(self.is_input | (self.reduce != 0)))
+        return frozen(np.flatnonzero(self.is_input | (self.reduce != 0)))
 
     @cached_property
     def order(self) -> Int32:
         """Return (N,) int32, the positions in program order: by stage, then by position."""
         if (self.stage[:-1] <= self.stage[1:]).all():
-            return _frozen(np.arange(self.num_nodes, dtype=np.int32))
-        return _frozen(np.argsort(self.stage, kind="stable").astype(np.int32))
+            return frozen(np.arange(self.num_nodes, dtype=np.int32))
+        return frozen(np.argsort(self.stage, kind="stable").astype(np.int32))
 
     @cached_property
     def rank(self) -> Int32:
         """Return (N,) int32, the place of each position in program order; the inverse of `order`."""
         rank = np.empty(self.num_nodes, dtype=np.int32)
         rank[self.order] = np.arange(self.num_nodes, dtype=np.int32)
-        return _frozen(rank)
+        return frozen(rank)
 
     @cached_property
     def is_ordered(self) -> bool:
@@ -277,23 +243,34 @@ class Topology:
     def stage_starts(self) -> Int64:
         """Return (S + 1,) int64, the rank at which each of the S occupied stages begins, and N."""
         sorted_stage = self.stage[self.order]
-        return _frozen(np.r_[0, np.flatnonzero(sorted_stage[1:] != sorted_stage[:-1]) + 1, self.num_nodes])
+        return frozen(np.r_[0, np.flatnonzero(sorted_stage[1:] != sorted_stage[:-1]) + 1, self.num_nodes])
+
+    @cached_property
+    def stage_pairs(self) -> tuple[int, ...]:
+        """Return the admissible pairs between each stage and the one behind it; inputs take no edges."""
+        computed = np.add.reduceat(self.bias_index >= 0, self.stage_starts[:-1], dtype=np.int64)
+        return tuple((computed[1:] * np.diff(self.stage_starts)[:-1]).tolist())
+
+    @cached_property
+    def codes(self) -> tuple[int, ...]:
+        """Return the codes of the activations in use, those of inputs included."""
+        return tuple(np.unique(self.activation).tolist())
 
     @cached_property
     def bias_index(self) -> Int32:
         """Return (N,) int32 by rank: index of the node's bias, -1 for an input."""
         by_position = np.where(self.is_input, -1, np.cumsum(~self.is_input) - 1)
-        return _frozen(by_position[self.order].astype(np.int32))
+        return frozen(by_position[self.order].astype(np.int32))
 
     @cached_property
     def ranked_activation(self) -> NDArray[np.uint8]:
         """Return (N,) uint8 by rank: activation code, identity for inputs."""
-        return _frozen(np.where(self.is_input, 0, self.activation)[self.order].astype(np.uint8))
+        return frozen(np.where(self.is_input, 0, self.activation)[self.order].astype(np.uint8))
 
     @cached_property
     def ranked_reduce(self) -> NDArray[np.uint8]:
         """Return (N,) uint8 by rank: how the node joins its inputs, 0 (sum) for inputs."""
-        return _frozen(np.where(self.is_input, 0, self.reduce)[self.order].astype(np.uint8))
+        return frozen(np.where(self.is_input, 0, self.reduce)[self.order].astype(np.uint8))
 
     @cached_property
     def only_sums(self) -> bool:
@@ -303,7 +280,7 @@ class Topology:
     @cached_property
     def reduced_edges(self) -> NDArray[np.bool_]:
         """Return (E,) bool in canonical order: which edges enter a maximum or product node."""
-        return _frozen(self.reduce[self.dst] != 0)
+        return frozen(self.reduce[self.dst] != 0)
 
     @cached_property
     def kept_index(self) -> Int32:
@@ -311,7 +288,7 @@ class Topology:
         codes = self.ranked_activation
         needing = np.array([code for code in np.unique(codes) if activation(int(code)).needs_input], dtype=np.uint8)
         needed = np.isin(codes, needing)
-        return _frozen(np.where(needed, np.cumsum(needed) - 1, -1).astype(np.int32))
+        return frozen(np.where(needed, np.cumsum(needed) - 1, -1).astype(np.int32))
 
     @cached_property
     def num_kept(self) -> int:
@@ -321,23 +298,53 @@ class Topology:
     @cached_property
     def input_ranks(self) -> Int32:
         """Return (I,) int32, the rank that each column of x feeds."""
-        return _frozen(self.rank[self.inputs])
+        return frozen(self.rank[self.inputs])
 
     @cached_property
     def output_ranks(self) -> Int32:
         """Return (O,) int32, the rank that each column of the result shows."""
-        return _frozen(self.rank[self.outputs])
+        return frozen(self.rank[self.outputs])
 
     @cached_property
     def source_indptr(self) -> Int32:
         """Return (N + 1,) int32: the out-edges of position u are canonical edges indptr[u]:indptr[u + 1]."""
         counts = np.bincount(self.src, minlength=self.num_nodes)
-        return _frozen(np.r_[0, np.cumsum(counts)].astype(np.int32))
+        return frozen(np.r_[0, np.cumsum(counts)].astype(np.int32))
 
     @cached_property
     def target_rank(self) -> Int32:
         """Return (E,) int32, the rank of each canonical edge's target."""
-        return self.dst if self.is_ordered else _frozen(self.rank[self.dst])
+        return self.dst if self.is_ordered else frozen(self.rank[self.dst])
+
+    @cached_property
+    def target_step(self) -> NDArray[Any]:
+        """Return (E,) in canonical order: the rank of each edge's target minus that of its source.
+
+        int16 where all ranks fit, or all differences do, else int32.
+        """
+        step = np.subtract(self.target_rank, self.src if self.is_ordered else self.rank[self.src], dtype=np.int32)
+        return frozen(step.astype(np.int16)) if self.num_nodes <= MAX_INT16 else shortened(step)
+
+    @cached_property
+    def part_of(self) -> Int32 | None:
+        """Return (N,) int32, the weight tensor of each position's out-edges, where they are known to lie side by side.
+
+        Then no position has out-edges, or in-edges, in several tensors, and tensors follow each other by source and by
+        target.
+        """
+        return None
+
+    @cached_property
+    def joins_neighbours(self) -> bool:
+        """Return whether positions are ranks, and edges join neighbouring stages only, one weight tensor for each."""
+        starts, indptr = self.stage_starts, self.source_indptr
+        if not self.is_ordered or len(starts) < 3 or tuple(np.diff(indptr[starts])[:-1].tolist()) != self.splits:
+            return False
+        # Targets of a node ascend: its first and its last one say it of all.
+        nodes = np.flatnonzero(indptr[1:] > indptr[:-1])
+        stage = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+        ends = self.dst[indptr[nodes]], self.dst[indptr[nodes + 1] - 1]
+        return all(bool((stage[end] == stage[nodes] + 1).all()) for end in ends)
 
     @cached_property
     def _by_target(self) -> tuple[Int32, Int32, NDArray[Any]]:
@@ -347,18 +354,18 @@ class Topology:
             from deepgraph.kernels.numba_transpose import transpose
 
             indptr, perm = np.empty(n + 1, np.int32), np.empty(edges, np.int32)
-            step = np.empty(edges, np.int16 if n <= _MAX_INT16 else np.int32)
+            step = np.empty(edges, np.int16 if n <= MAX_INT16 else np.int32)
             transpose(self.source_indptr, self.target_rank, self.order, indptr, perm, step)
-            return _frozen(indptr), _frozen(perm), _shortened(step)
+            return frozen(indptr), frozen(perm), shortened(step)
         # Two counting sorts in scipy's C++: rows into program order, then the transposition, linear in edges.
         numbers = np.arange(edges, dtype=np.int32)
         rows = sparse.csr_array((numbers, self.target_rank, self.source_indptr), shape=(n, n))
         by_target = (rows if self.is_ordered else rows[self.order]).tocsc()
-        indptr, perm = (_frozen(part.astype(np.int32, copy=False)) for part in (by_target.indptr, by_target.data))
+        indptr, perm = (frozen(part.astype(np.int32, copy=False)) for part in (by_target.indptr, by_target.data))
         source = self.src[perm]
         step = source if self.is_ordered else self.rank[source]
         step = step - np.repeat(np.arange(n, dtype=np.int32), np.diff(indptr))
-        return indptr, perm, _shortened(step)
+        return indptr, perm, shortened(step)
 
     @property
     def target_indptr(self) -> Int32:
@@ -380,7 +387,7 @@ class Topology:
         Made anew at each call: kernels keep `source_step`, which is shorter.
         """
         target = np.repeat(np.arange(self.num_nodes, dtype=np.int32), np.diff(self.target_indptr))
-        return _frozen(target + self.source_step)
+        return frozen(target + self.source_step)
 
     @property
     def target_perm(self) -> Int32:
@@ -393,19 +400,7 @@ class Topology:
         if self.is_ordered:
             return self.target_perm, self.source_rank
         perm = np.argsort(self.target_rank, kind="stable").astype(np.int32)
-        return _frozen(perm), _frozen(self.rank[self.src[perm]])
-
-
-def _shortened(step: NDArray[Any]) -> NDArray[Any]:
-    """Return differences (E,) as int16 where they all fit."""
-    if step.dtype != np.int16 and (step.size == 0 or (step.min() >= -_MAX_INT16 and step.max() <= _MAX_INT16)):
-        step = step.astype(np.int16)
-    return _frozen(step)
-
-
-def _frozen(array: NDArray[Any]) -> NDArray[Any]:
-    array.flags.writeable = False
-    return array
+        return frozen(perm), frozen(self.rank[self.src[perm]])
 
 
 _DTYPES: dict[str, type[np.integer[Any]]] = {
@@ -425,6 +420,8 @@ _NODE_ONLY = {
     "rank",
     "is_ordered",
     "stage_starts",
+    "stage_pairs",
+    "codes",
     "bias_index",
     "ranked_activation",
     "ranked_reduce",

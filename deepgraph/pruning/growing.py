@@ -19,7 +19,8 @@ from deepgraph.sparse.directed_acyclic import dag_addresses
 from deepgraph.sparse.layer import EdgeLayer
 from deepgraph.sparse.randomness import Seed, numpy_stream, root_seed
 from deepgraph.sparse.structure import Structure
-from deepgraph.sparse.values import Addresses, follow, give
+from deepgraph.sparse.tensor_rows import give
+from deepgraph.sparse.values import Addresses, follow
 
 __all__ = ["grow"]
 

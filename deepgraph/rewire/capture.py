@@ -86,8 +86,8 @@ class Capture:
         return [(newest[0] + earlier[0][0],)] if len(newest) == 1 and earlier else [*earlier, newest]
 
     def check(self) -> None:
-        """Raise EditRefusedError unless every edge set has captured a backward."""
-        for one in self.values:
+        """Raise EditRefusedError unless every edge set has captured a backward; those of one module do it together."""
+        for one in {id(one.owner): one for one in reversed(self.values)}.values():
             self._newest(one)
 
     def captured(self, values: EdgeValues) -> list[Captured]:

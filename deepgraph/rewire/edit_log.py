@@ -60,6 +60,8 @@ class EditLog(list[dict[str, Any]]):
 
     def _counted(self, index: int, edges: EdgeSet, edit: EdgeEdit | None) -> Array:
         """Return the edges of one set by skip length; after nothing but this edit, only the edit is counted."""
+        if edges.stage is None:
+            return np.array([0, edges.num_edges][: 1 + (edges.num_edges > 0)])
         version, count = self._counts.get(index, (-1, np.empty(0, np.int64)))
         if version >= 0 and version == edges.version - (edit is not None):
             if edit is not None:

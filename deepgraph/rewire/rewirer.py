@@ -203,7 +203,7 @@ class Rewirer(Wrapper):
 
     def drop_scores(self, values: EdgeValues) -> Tensor | Array:
         """Return a score (E,) for each edge, of which the lowest are dropped; here |w|."""
-        return values.values().abs()
+        return values.values().abs_()
 
     def grow_scores(self, values: EdgeValues, u: Index, v: Index) -> Tensor | Array:
         """Return a score (C,) for each of the absent pairs (u, v), of which the highest are grown; here |gradient|."""
@@ -220,7 +220,7 @@ class Rewirer(Wrapper):
     def choose_drop(self, values: Sequence[EdgeValues], share: float) -> list[Index]:
         """Return the rows to drop of each edge set of a group: its int(share * E) edges of the lowest `drop_scores`."""
         scores = [self._drop_scores(one) for one in values]
-        joined = np.concatenate(scores)
+        joined = scores[0] if len(scores) == 1 else np.concatenate(scores)
         rows = lowest(joined, int(share * len(joined)))
         return split_rows(rows, [len(score) for score in scores])
 
@@ -432,7 +432,7 @@ class Rewirer(Wrapper):
         """Capture gradients of absent edges where an edit that needs them is at most `average` steps ahead."""
         if not self.captures:
             return
-        if any(self.edits_at(self.steps + ahead) for ahead in range(1, self.average + 1)):
+        if any(map(self.edits_at, range(self.steps + 1, self.steps + 1 + self.average))):
             self._capture.arm()
         elif self._capture.armed:
             self._capture.stop()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,10 +12,11 @@ from deepgraph.errors import DtypeError, EditRefusedError, ShapeError, Unsupport
 from deepgraph.graph.arrays import Array
 from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.history import EdgeEdit
-from deepgraph.graph.merging import loop_for
+from deepgraph.kernels.buffers import Buffers
 from deepgraph.kernels.facts import describe
 from deepgraph.kernels.operator import Program, graph_operator, register
 from deepgraph.kernels.plan import NOMINAL_BATCH, Plan, choose_storage, make_plan
+from deepgraph.kernels.side_by_side import Placed, joined_pairs, with_edited
 from deepgraph.kernels.topology import Topology
 from deepgraph.sparse.layer import EdgeLayer
 from deepgraph.sparse.values import EdgeValues
@@ -58,29 +58,6 @@ def chosen_storage(edges: EdgeSet, batch: int) -> str:
     return choose_storage(edges.density, elements=elements, batch=batch)
 
 
-def joined_pairs(parts: list[Part], num_nodes: int) -> tuple[Array, Array, tuple[int, ...], Array]:
-    """Return `(src, dst, splits, indptr)` of all parts in positions of the whole, for `Topology.with_edges`."""
-    splits = tuple(layer.edge_set.num_edges for layer, _, _ in parts)
-    degree = np.zeros(num_nodes + 1, np.int64)
-    for layer, row, _ in parts:
-        degree[row + 1 : row + 1 + layer.edge_set.num_sources] = np.diff(layer.edge_set.indptr)
-    indptr = np.cumsum(degree).astype(np.int32)
-    if len(parts) == 1 and not parts[0][1] and not parts[0][2]:
-        # What is not shifted is shared and not copied.
-        return *parts[0][0].edge_set.pairs(), splits, indptr
-    src, dst, begin = np.empty(sum(splits), np.int32), np.empty(sum(splits), np.int32), 0
-    for (layer, row, column), count in zip(parts, splits, strict=True):
-        edges, here = layer.edge_set, slice(begin, begin + count)
-        loop = loop_for("shift", count)
-        if loop is None:
-            src[here] = np.repeat(np.arange(row, row + edges.num_sources, dtype=np.int32), np.diff(edges.indptr))
-            np.add(edges.dst, np.int32(column), out=dst[here])
-        else:
-            loop(edges.indptr, edges.dst, row, column, src[here], dst[here])
-        begin += count
-    return src, dst, splits, indptr
-
-
 class Engine:
     """Runs the program of one topology over the parameters of its edge layers.
 
@@ -105,12 +82,14 @@ class Engine:
 
     def __init__(self, parts: list[Part], nodes: dict[str, Any], storage: str, automatic: bool = False) -> None:
         self.parts, self.storage, self.automatic = parts, storage, automatic
-        src, dst, splits, _ = joined_pairs(parts, nodes["num_nodes"])
+        (src, dst), splits = joined_pairs(self._sets()), tuple(layer.edge_set.num_edges for layer, _, _ in parts)
         self.topology = Topology(src=src, dst=dst, splits=splits, **nodes)
         self.calibration, self.batch = "", NOMINAL_BATCH
         self.chain: tuple[Engine, ...] = (self,)
         self._program: Program | None = None
         self._stale = False
+        # Indexes of the edges before and after an edit, for the kernel that needs them.
+        self._buffers = Buffers(8) if storage == "csr" else None
         self._placed: tuple[torch.device, torch.dtype] | None = None
         self._armed = False
         self._zeros: dict[Any, Tensor] = {}
@@ -131,8 +110,7 @@ class Engine:
         placed = (weight.device, weight.dtype)
         if self._stale:
             # Edge sets check their pairs themselves.
-            src, dst, splits, indptr = joined_pairs(self.parts, self.topology.num_nodes)
-            self.topology = self.topology.with_edges(src, dst, splits, indptr)
+            self.topology = with_edited(self.topology, self._sets(), self._buffers)
             if self._program is not None and self._placed == placed:
                 self._program.replace_topology(self.topology, cause=None)
             self._stale = False
@@ -142,6 +120,11 @@ class Engine:
             self._program.armed = self._armed
             self._placed = placed
         return self._program
+
+    def _sets(self) -> list[Placed]:
+        """Return the edges of all layers as they are now."""
+        sets = [(layer.edge_set, row, column) for layer, row, column in self.parts]
+        return [Placed(edges.indptr, edges.dst, edges.num_targets, *place) for edges, *place in sets]
 
     @property
     def armed(self) -> bool:

@@ -14,7 +14,7 @@ from deepgraph.graph.arrays import Array
 from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.history import EdgeEdit
 from deepgraph.sparse.layer import EdgeLayer
-from deepgraph.sparse.values import give
+from deepgraph.sparse.tensor_rows import give
 
 __all__ = ["KernelLayer", "hashed_normal"]
 

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from deepgraph.errors import EditRefusedError, UnsupportedOperationError
 from deepgraph.graph.arrays import Array
 from deepgraph.graph.edge_set import EdgeSet
-from deepgraph.sparse.values import HELD, Addresses, EdgeValues, as_tensor, put
+from deepgraph.sparse.tensor_rows import as_tensor, put
+from deepgraph.sparse.values import HELD, Addresses, EdgeValues
 
 __all__ = ["GradientMask", "WeightEdges", "WeightValues"]
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepgraph.graph.arrays import Array
+from deepgraph.graph.merging import loop_for
 
 __all__ = ["best", "lowest", "split_rows"]
 
@@ -26,7 +27,11 @@ def lowest(scores: Array, count: int) -> Index:
         return np.empty(0, np.int64)
     if count >= len(scores):
         return np.arange(len(scores))
-    limit = np.partition(scores, count - 1)[count - 1]
+    sorted_in_part = np.partition(scores, count - 1)
+    limit, loop = sorted_in_part[count - 1], loop_for("pick", len(scores))
+    if loop is not None and scores.dtype.kind == "f":
+        rows = np.empty(count + 1, np.int64)
+        return rows[: loop(scores, limit, int(np.count_nonzero(sorted_in_part[:count] == limit)), rows)]
     chosen = scores < limit
     ties = np.flatnonzero(scores == limit)
     chosen[ties[: count - int(chosen.sum())]] = True

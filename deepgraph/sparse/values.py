@@ -19,18 +19,12 @@ from deepgraph.graph.edge_set import EdgeSet
 from deepgraph.graph.history import EdgeEdit
 from deepgraph.graph.row_moves import RowMoves
 from deepgraph.sparse.following import checked_optimizer, forget_joint_memory
+from deepgraph.sparse.tensor_rows import as_tensor, give, moved_rows, put
 
-__all__ = ["HELD", "Addresses", "EdgeValues", "edge_values", "follow", "give", "put"]
+__all__ = ["HELD", "Addresses", "EdgeValues", "edge_values", "follow"]
 
 HELD = "edge_weights"
 """Attribute of a module that was given edge sets by `sparsify`: holds the values of its weights."""
-
-_BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-
-
-def as_tensor(array: Array) -> Tensor:
-    """Return an array as a tensor; a read-only one is copied, since torch knows no read-only tensors."""
-    return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
 class Capturer(Protocol):
@@ -191,7 +185,8 @@ class EdgeValues:
 
     def follow(self, edit: EdgeEdit, moves: RowMoves, grown: Array) -> None:
         """Move values, gradient and optimizer state along an edit; grown edges take `grown` and zero state."""
-        new = torch.as_tensor(np.array(grown)).to(self.parameter)
+        # Zeros are there already: most algorithms grow no others.
+        new = torch.as_tensor(np.array(grown)).to(self.parameter) if np.any(grown) else None
         old_shape, gradient = self.parameter.shape, self.parameter.grad
         if self.addresses is None:
             self._follow_values(edit, moves, new)
@@ -207,23 +202,24 @@ class EdgeValues:
         if gradient is not None:
             self.parameter.grad = self._moved(gradient, edit, moves, old_shape)
 
-    def _follow_values(self, edit: EdgeEdit, moves: RowMoves, grown: Tensor) -> None:
+    def _follow_values(self, edit: EdgeEdit, moves: RowMoves, grown: Tensor | None) -> None:
         data = self.parameter.data
         room = data.numel()
         if edit.num_after > room:
             # An eighth more than needed, so that edges added one at a time do not copy everything each time.
             room = edit.num_after + (edit.num_after - room) // 8
-        fresh = _after(data, moves, room)
-        fresh[as_tensor(edit.grown_rows).to(data.device)] = grown
+        fresh = moved_rows(data, moves, room)
+        if grown is not None:
+            fresh[as_tensor(edit.grown_rows).to(data.device)] = grown
         if room == data.numel():
             data.copy_(fresh)
         else:
             give(self.parameter, fresh)
 
-    def _follow_dense(self, edit: EdgeEdit, grown: Tensor) -> None:
+    def _follow_dense(self, edit: EdgeEdit, grown: Tensor | None) -> None:
         dropped, new = self._dense_rows(edit)
         self._put(dropped, 0.0)
-        self._put(new, grown)
+        self._put(new, 0.0 if grown is None else grown)
 
     def _dense_rows(self, edit: EdgeEdit) -> tuple[Tensor, Tensor]:
         if self.addresses is None:
@@ -235,7 +231,7 @@ class EdgeValues:
         if not isinstance(entry, Tensor) or entry.shape != old_shape:
             return entry
         if self.addresses is None:
-            fresh = _after(entry, moves, self.parameter.numel())
+            fresh = moved_rows(entry, moves, self.parameter.numel())
             return entry.copy_(fresh) if fresh.shape == entry.shape else fresh
         for rows in self._dense_rows(edit):
             put(entry, rows, 0.0)
@@ -270,7 +266,7 @@ class EdgeValues:
                 num_before=self.edge_set.num_edges,
             )
             same = nothing.moves()
-            give(self.parameter, _after(self.parameter.data, same, edges))
+            give(self.parameter, moved_rows(self.parameter.data, same, edges))
             for optimizer in self._alive():
                 state = optimizer.state[self.parameter]
                 optimizer.state[self.parameter] = {k: self._moved(e, nothing, same, old) for k, e in state.items()}
@@ -362,41 +358,6 @@ class EdgeValues:
 
     def __repr__(self) -> str:
         return f"EdgeValues({self.edge_set!r}, storage={self.storage!r}, capacity={self.capacity})"
-
-
-def _after(data: Tensor, moves: RowMoves, room: int) -> Tensor:
-    """Return `data` (capacity,) after an edit of its rows as (room,): grown rows and the room behind are 0."""
-    fresh = data.new_empty(room)
-    rows = fresh[: moves.num_after]
-    fresh[moves.num_after :] = 0
-    if data.device.type == "cpu":
-        # numpy has no bfloat16; to be moved, bits of the same size do.
-        bits = _BITS[data.element_size()]
-        held = data.detach().contiguous().view(bits)[: moves.num_before]
-        moves.apply(held.numpy(), out=rows.view(bits).numpy())
-    else:
-        gather = torch.from_numpy(moves.gather()).to(data.device)
-        kept = gather >= 0
-        rows.zero_()[kept] = data[gather[kept]]
-    return fresh
-
-
-def give(parameter: nn.Parameter, fresh: Tensor) -> None:
-    """Give a parameter a tensor of another shape; its gradient is dropped."""
-    # autograd remembers the shape for as long as any result of the parameter is alive; it forgets it only where the
-    # dtype changes, so the parameter passes through another one.
-    other = torch.float64 if fresh.dtype == torch.float32 else torch.float32
-    parameter.grad = None
-    parameter.data = fresh.new_empty(0, dtype=other)
-    parameter.data = fresh
-
-
-def put(tensor: Tensor, index: Tensor, values: Tensor | float) -> None:
-    """Write elements of a tensor of any memory format, given by their places (K,) in row-major order."""
-    if tensor.is_contiguous():
-        tensor.view(-1)[index] = values
-    else:
-        tensor[torch.unravel_index(index, tensor.shape)] = values
 
 
 def edge_values(model: nn.Module) -> list[EdgeValues]:

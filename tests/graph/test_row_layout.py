@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepgraph.errors import EdgeError
+from deepgraph.errors import ArgumentError, EdgeError, ShapeError
 from deepgraph.graph import arrays as ea
 from deepgraph.graph import merging
 from deepgraph.graph.edge_set import EdgeSet
@@ -80,3 +80,24 @@ def test_a_grown_pair_that_stays_is_refused_by_either_way(size: int, monkeypatch
     with pytest.raises(EdgeError, match=r"grow: expected pairs that are no edges, got 1 that exist: \(0, 2\)"):
         edges.edit(drop=([0], [0]), grow=([0, 0], [1, 2]))
     assert edges.edit(drop=([0], [2]), grow=([0], [2])).grown_rows.tolist() == [1]
+
+
+@pytest.mark.parametrize("size", [0, 10**9])
+@pytest.mark.parametrize(
+    ("grow", "message"),
+    [
+        (([0, 3], [1, 0]), r"grow: src: expected node positions below 3, got 3"),
+        (([0, 1], [1, 4]), r"grow: dst: expected node positions below 3, got 4"),
+        (([-1, 1], [1, 0]), r"grow: src: expected node positions from 0, got -1"),
+        (([2, 2], [0, 0]), r"grow: expected each pair once, got 1 duplicated: \(2, 0\)"),
+        (([0, 1], [1]), r"grow: expected as many sources as targets, got 2 and 1"),
+    ],
+)
+def test_pairs_that_cannot_grow_are_refused_by_either_way(
+    size: int, grow: tuple[list[int], list[int]], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merging, "_FEW", size)
+    edges = EdgeSet.from_pairs([0, 0, 1], [0, 2, 1], 3, 3)
+    with pytest.raises((ArgumentError, EdgeError, ShapeError), match=message):
+        edges.edit(grow=tuple(np.array(side) for side in grow))
+    assert edges.edit(grow=(np.array([2, 0]), np.array([1, 1]))).grown_rows.tolist() == [1, 4]

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from deepgraph.kernels import growth, growth_scan
 from deepgraph.kernels.compiler import has_numba
@@ -94,6 +96,7 @@ def test_nothing_depends_on_threads_and_on_how_much_is_held(monkeypatch: pytest.
     monkeypatch.setattr(growth_scan, "_CHUNK", 1)
     monkeypatch.setattr(growth_scan, "_TARGETS", 256)
     monkeypatch.setattr(growth_scan._Search, "guess", lambda self, share: 1e-3)
+    monkeypatch.setattr(growth_scan._Search, "at_once", lambda self: None)
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
@@ -103,10 +106,29 @@ def test_nothing_depends_on_threads_and_on_how_much_is_held(monkeypatch: pytest.
         torch.set_num_threads(before)
 
 
+def at_once(pairs: AbsentPairs, factors: Any, k: int) -> Any:
+    return growth_scan._Search(pairs, factors, k, None).at_once()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=80), st.data())
+def test_the_kth_highest_is_that_of_a_sort(numbers: list[float], data: st.DataObject) -> None:
+    from deepgraph.kernels.numba_search import kth_highest
+
+    k = data.draw(st.integers(1, len(numbers)))
+    found = kth_highest(np.array(numbers, np.float32), k, np.empty(len(numbers), np.uint32))
+    assert found == sorted(numbers)[-k]
+
+
 def test_a_guess_that_is_too_high_is_lowered(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(2)
     pairs, factors = random_pairs(rng, 300, 300), [drawn("outputs", rng, 300, 300, 64)]
     once = found_by_bytes(pairs, factors, 900)
+    assert all(np.array_equal(*both) for both in zip(once, at_once(pairs, factors, 900), strict=True))
+    monkeypatch.setattr(growth_scan, "_MARGIN", 1e-3)
+    assert at_once(pairs, factors, 900) is None
+    monkeypatch.setattr(growth_scan._Search, "at_once", lambda self: None)
+    monkeypatch.setattr(growth_scan, "_MARGIN", 1.2)
     plain = growth_scan._Search.guess
     monkeypatch.setattr(growth_scan._Search, "guess", lambda self, share: plain(self, share) * (3 if share == 1 else 1))
     again = found_by_bytes(pairs, factors, 900)
@@ -116,44 +138,76 @@ def test_a_guess_that_is_too_high_is_lowered(monkeypatch: pytest.MonkeyPatch) ->
     assert all(np.array_equal(*both) for both in zip(once, best_absent_pairs(pairs, factors, 900), strict=True))
 
 
-def test_a_guess_counts_each_score_for_as_many_pairs_as_it_stands_for() -> None:
+def limit_of(scores: Any, wanted: float, edges: Any = ()) -> float:
     from deepgraph.kernels.numba_scores import weighted_limit
 
-    heavy = np.concatenate([np.full(200, 3.0), np.full(200, 1.0)]).astype(np.float32)[:, None]
-    found = weighted_limit(heavy.view(np.int32), np.ones(400), np.ones(1), 100.0)
-    assert np.int32(found).view(np.float32) == pytest.approx(3, rel=0.02)
-    found = weighted_limit(heavy.view(np.int32), np.ones(400), np.ones(1), 250.0)
-    assert np.int32(found).view(np.float32) == pytest.approx(1, rel=0.02)
-    assert weighted_limit(heavy.view(np.int32), np.ones(400), np.ones(1), 500.0) == 0
+    count = len(scores)
+    indptr = np.cumsum([0, *(row in edges for row in range(count))])
+    compressed = indptr, np.zeros(len(edges), np.int32), np.ones(len(edges), np.uint8)
+    bits, names = scores[:, None].copy().view(np.int32), (np.arange(count), np.arange(1))
+    return float(
+        np.int32(weighted_limit(bits, names, compressed, 1, (np.ones(count), np.ones(1)), wanted)).view(np.float32)
+    )
+
+
+def test_a_guess_counts_each_score_for_as_many_pairs_as_it_stands_for() -> None:
+    heavy = np.concatenate([np.full(200, 3.0), np.full(200, 1.0)]).astype(np.float32)
+    assert limit_of(heavy, 100.0) == limit_of(-heavy, 100.0) == pytest.approx(3, rel=0.02)
+    assert limit_of(heavy, 250.0) == pytest.approx(1, rel=0.02)
+    assert limit_of(heavy, 500.0) == 0
+    # An edge cannot be grown, however large its gradient is.
+    assert limit_of(heavy, 100.0, edges=range(150)) == pytest.approx(1, rel=0.02)
     heavy[7] = np.nan
-    assert weighted_limit(heavy.view(np.int32), np.ones(400), np.ones(1), 100.0) == -1
+    assert np.isnan(limit_of(heavy, 100.0))
 
 
 def test_sampled_rows_stand_for_all_that_are_not_zero() -> None:
-    long = np.array([0, 3, 0, 1, 2], np.float32) + np.float32(growth_scan._TINY)
-    rows, weights = growth_scan._some(long)
-    assert rows.tolist() == [1, 4, 3]
-    assert weights.sum() == 3
-    many, weights = growth_scan._places(5000)
-    assert weights.sum() == 5000
-    assert (np.diff(many) > 0).all()
-    assert growth_scan._some(long[:1])[0].tolist() == []
+    from deepgraph.kernels.numba_scores import TINY, sampled_rows
+
+    places, weights = growth_scan._places()
+    assert weights.sum() == pytest.approx(1)
+    assert (np.diff(places) > 0).all()
+    assert 0 < places[0] < places[-1] < 1
+    assert ((np.cumsum(weights) - weights < places) & (places < np.cumsum(weights))).all()
+    rows, scale = np.array([[0], [3], [0], [1], [2]], np.float32), np.array([0, 1, 0, 1, 2], np.float32)
+    long, names, out = rows[:, 0] + np.float32(TINY), np.empty(3, np.int64), np.empty((3, 1), np.float32)
+    for scales, expected in ((scale[:0], [3, 2, 1]), (scale, [3, 4, 1])):
+        assert sampled_rows(rows, long, scales, np.array([0.1, 0.5, 0.9]), names, out) == 3
+        assert out[:, 0].tolist() == expected
+        assert names.tolist() == [1, 4, 3]
+    assert sampled_rows(rows, long * 0 + np.float32(TINY), scale, places[:3], names, out) == 0
+
+
+@pytest.mark.parametrize("kind", ["outputs", "ties", "off"])
+@pytest.mark.parametrize("scale", ["none", "rms"])
+def test_few_pairs_are_all_scored(kind: str, scale: Any) -> None:
+    for seed in range(10):
+        rng = np.random.default_rng([seed, len(kind), len(scale)])
+        sources, targets, batch = int(rng.integers(210, 1000)), int(rng.integers(10, 60)), int(rng.integers(1, 150))
+        pairs = random_pairs(rng, sources, targets)
+        factors = [drawn(kind, rng, sources, targets, batch)]
+        k = int(pairs.count * rng.choice([0.002, 0.1, 0.9, 1.0]))
+        u, v = found_by_bytes(pairs, factors, k, scale)
+        other = best_absent(pairs, factors, k, scale, ranked=False)
+        assert np.array_equal(u, other[0])
+        assert np.array_equal(v, other[1])
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_numbers_that_are_not_finite_are_left_to_dense_products(bad: float) -> None:
     rng = np.random.default_rng(4)
-    pairs = AbsentPairs(300, 300, [], [])
-    for side in (0, 1):
-        factors = drawn("outputs", rng, 300, 300, 20)
-        factors[side][17, 3] = bad
-        assert growth.best_by_bytes(pairs, [factors], 100, None) is None
+    for sources in (100, 300):
+        pairs = AbsentPairs(sources, 300, [], [])
+        for side in (0, 1):
+            factors = drawn("outputs", rng, sources, 300, 20)
+            factors[side][17, 3] = bad
+            assert growth.best_by_bytes(pairs, [factors], 100, None) is None
 
 
 @pytest.mark.parametrize("case", ["few", "many", "double", "zero", "stages"])
 def test_other_pairs_are_found_by_dense_products(case: str) -> None:
     rng = np.random.default_rng(3)
-    size, k = (100, 10) if case == "few" else (300, 60_000 if case == "many" else 100)
+    size, k = (40, 10) if case == "few" else (300, 60_000 if case == "many" else 100)
     stage = np.arange(size) if case == "stages" else None
     pairs = AbsentPairs(size, size, [], [], stage=stage)
     a, z = drawn("outputs", rng, size, size, 20)

@@ -28,7 +28,10 @@ Scores = st.lists(st.sampled_from([0.0, 0.5, 1.0, 2.0, -1.0]), min_size=1, max_s
 def test_lowest_and_best_equal_a_stable_sort(scores: list[float], count: int) -> None:
     array = np.array(scores)
     by_row = sorted(range(len(scores)), key=lambda i: (scores[i], i))
-    assert lowest(array, count).tolist() == sorted(by_row[:count])
+    for few in (0, 10**9):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(merging, "_FEW", few)
+            assert lowest(array, count).tolist() == sorted(by_row[:count])
     keys = np.arange(len(scores))[::-1]
     by_key = sorted(range(len(scores)), key=lambda i: (-scores[i], keys[i]))
     assert best(array, keys, count).tolist() == by_key[:count]
