@@ -115,8 +115,8 @@ WHY = (
     "program for sparse matrices; only edges that outlive a step or more"
 )
 WHY_3 = (
-    "the authors' program, run in TensorFlow with this decay, replaces as few, and so do networks whose edges are drawn "
-    "once"
+    "the authors' program, run in TensorFlow with this decay, replaces as few, and so do networks whose edges are "
+    "drawn once"
 )
 WHYS = {("8-10", k): "as in layer 1" for k in (1, 2)} | {("8-10", 0): WHY, ("1-10", 2): WHY_3}
 
