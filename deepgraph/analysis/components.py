@@ -6,18 +6,25 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
+from scipy import sparse
 from scipy.sparse import csgraph
 
 from deepgraph.analysis.edges import BoolArray, IntArray, arrays_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from deepgraph.analysis.edges import Source
+
+    Words = npt.NDArray[np.uint64]
 
 __all__ = [
     "component_labels",
     "components",
     "core_numbers",
     "core_share",
+    "in_largest",
     "largest_component",
     "largest_component_share",
     "max_core",
@@ -25,6 +32,8 @@ __all__ = [
 
 # A peel that touches fewer edge ends than this is walked one by one: numpy's cost per call would exceed the work.
 _NARROW = 256
+# Rounds of colours that tell components of one size apart.
+_ROUNDS = 3
 
 
 def component_labels(graph: Source) -> IntArray:
@@ -55,7 +64,9 @@ def components(graph: Source) -> int:
 
 
 def largest_component(graph: Source) -> BoolArray:
-    """Return for every node (N,) whether it is in the largest component; of equals, in the one of the first node.
+    """Return for every node (N,) whether it is in the largest component, the one with most nodes, then edges.
+
+    Of equals the structure decides, not the numbering of nodes; of equal structures, the first node.
 
     Examples
     --------
@@ -63,13 +74,77 @@ def largest_component(graph: Source) -> BoolArray:
     >>> largest_component(EdgeArrays.from_arrays([0], [1], 3)).tolist()
     [True, True, False]
     """
+    view = arrays_of(graph)
     labels = component_labels(graph)
-    if labels.size == 0:
-        return np.zeros(0, dtype=np.bool_)
-    sizes = np.bincount(labels)
-    tied = sizes[labels] == sizes.max()
-    largest: BoolArray = labels == labels[np.argmax(tied)]
-    return largest
+    return view.once("largest", lambda: in_largest(labels, np.zeros_like(labels), view.both_csr))
+
+
+def in_largest(
+    label: IntArray,
+    group: IntArray,
+    adjacency: sparse.csr_array,
+    kind: IntArray | None = None,
+    then: Sequence[npt.NDArray[np.generic]] = (),
+) -> BoolArray:
+    """Return for every node (N,) whether it is in the largest component of its group.
+
+    Parameters
+    ----------
+    label : np.ndarray, shape (N,), int64
+        Components, numbered from 0.
+    group : np.ndarray, shape (N,), int64
+        The same number in all nodes of a component.
+    adjacency : csr_array, shape (N, N)
+        Symmetric.
+    kind : np.ndarray, shape (N,), int64, optional
+        What tells nodes apart but for their edges.
+    then : sequence of np.ndarray, shape (C,)
+        What decides between components with as many nodes and edges, the most important first. After it comes a
+        signature of their structure, so that the choice does not depend on the numbering of nodes.
+    """
+    size = np.bincount(label)
+    degree = np.diff(adjacency.indptr)
+    keys = [size, np.bincount(label, weights=degree), *then]
+    group_of = np.zeros(len(size), dtype=np.int64)
+    group_of[label] = group
+    order = np.lexsort([*(-key for key in reversed(keys)), group_of])
+    first = np.diff(group_of[order], prepend=-1) != 0
+    # A component that equals the one before it in all keys may tie with the first one of its group.
+    same = ~first & np.all([np.diff(key[order], prepend=0) == 0 for key in keys], axis=0)
+    tied = np.zeros(len(size), dtype=np.bool_)
+    tied[order] = same | np.append(same[1:], False)
+    if tied.any():
+        signature = np.zeros(len(size), dtype=np.uint64)
+        nodes = np.flatnonzero(tied[label])
+        colour = _colours(adjacency[nodes][:, nodes], None if kind is None else kind[nodes])
+        np.add.at(signature, label[nodes], colour)
+        order = np.lexsort([signature, *(-key for key in reversed(keys)), group_of])
+    kept = np.zeros(len(size), dtype=np.bool_)
+    kept[order[first]] = True
+    found: BoolArray = kept[label]
+    return found
+
+
+def _colours(adjacency: sparse.csr_array, kind: IntArray | None) -> Words:
+    """Return a number (N,) for the neighbourhood of each node, the same in every numbering (Weisfeiler and Leman)."""
+    colour = _mixed(np.diff(adjacency.indptr).astype(np.uint64))
+    if kind is not None:
+        colour = _mixed(colour + kind.astype(np.uint64))
+    ones = sparse.csr_array(
+        (np.ones(adjacency.nnz, dtype=np.uint64), adjacency.indices, adjacency.indptr), shape=adjacency.shape
+    )
+    for _ in range(_ROUNDS):
+        around: Words = np.asarray(ones @ colour)
+        colour = _mixed(colour ^ _mixed(around))
+    return colour
+
+
+def _mixed(words: Words) -> Words:
+    """Return uint64 words whose bits depend on all bits of those given (splitmix64, Steele et al. 2014)."""
+    words = words + np.uint64(0x9E3779B97F4A7C15)
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return words ^ (words >> np.uint64(31))
 
 
 def largest_component_share(graph: Source) -> float:

@@ -12,7 +12,8 @@ from scipy.sparse import csgraph
 from scipy.sparse.linalg import svds
 
 from deepgraph.analysis.bipartite import pair_blocks
-from deepgraph.analysis.edges import BoolArray, FloatArray, IntArray, arrays_of
+from deepgraph.analysis.components import in_largest
+from deepgraph.analysis.edges import FloatArray, IntArray, arrays_of
 
 if TYPE_CHECKING:
     from deepgraph.analysis.edges import Source
@@ -114,13 +115,21 @@ def pair_spectra(graph: Source, limit: int = 64, weight: str | None = None) -> l
             (np.ones(len(blocks.row)), (blocks.row, rows + blocks.column)), shape=(rows + columns, rows + columns)
         )
         label = csgraph.connected_components(joined, directed=True, connection="weak")[1]
-        in_largest = _largest_per_pair(label, np.concatenate([blocks.row_pair, blocks.column_pair]))
+        side = (np.arange(rows + columns) >= rows).astype(np.int64)
+        count = int(label.max(initial=-1)) + 1
+        shorter = np.minimum(*(np.bincount(part, minlength=count) for part in (label[:rows], label[rows:])))
+        highest = np.zeros(count)
+        np.maximum.at(highest, label[blocks.row], np.abs(values))
+        kept = in_largest(
+            label, np.concatenate([blocks.row_pair, blocks.column_pair]), sparse.csr_array(joined + joined.T), side,
+            [shorter, highest],
+        )  # fmt: skip
         order = np.argsort(pairs.of_edge, kind="stable")
         ends = np.cumsum(pairs.edges)
         spectra = []
         for pair in np.argsort(-pairs.edges, kind="stable")[:limit]:
             edges = order[ends[pair] - pairs.edges[pair] : ends[pair]]
-            edges = edges[in_largest[blocks.row[edges]]]
+            edges = edges[kept[blocks.row[edges]]]
             row, column = (_renumber(side[edges]) for side in (blocks.row, blocks.column))
             height, width = int(row.max()) + 1, int(column.max()) + 1
             if min(height, width) >= 2:
@@ -130,18 +139,6 @@ def pair_spectra(graph: Source, limit: int = 64, weight: str | None = None) -> l
         return spectra
 
     return view.once(f"spectra {limit} {weight}", build)
-
-
-def _largest_per_pair(label: IntArray, pair: IntArray) -> BoolArray:
-    """Return (R + C,) whether each row or column is in the component of its pair with the most units."""
-    size = np.bincount(label)
-    pair_of = np.zeros(len(size), np.int64)
-    pair_of[label] = pair
-    order = np.lexsort((-size, pair_of))
-    first = order[np.flatnonzero(np.diff(pair_of[order], prepend=-1))]
-    kept = np.zeros(len(size), np.bool_)
-    kept[first] = True
-    return kept[label]
 
 
 def _renumber(ids: IntArray) -> IntArray:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from deepgraph import analysis
 from deepgraph.analysis import MEASURES, EdgeArrays
+from deepgraph.analysis.components import largest_component
 
 SHARES = ["density", "effective_density", "live_share", "gini_fan_in", "gini_fan_out", "rich_club", "clustering"]
 SHARES += ["bipartite_clustering", "skip_share", "largest_component_share", "core_share"]
@@ -128,3 +129,24 @@ def test_rank_p_is_a_share_of_the_nulls(nulls, value):
     else:
         assert 1 / (len(nulls) + 1) <= test.p <= 1
         assert test.z is None or len(nulls) >= 20
+
+
+def test_of_components_of_one_size_the_structure_decides():
+    star, square = [[0, 3], [0, 4], [0, 5]], [[1, 6], [2, 6], [2, 7]]
+    stage = np.array([0, 0, 0, 1, 1, 1, 1, 1])
+    found = []
+    for new in ([0, 1, 2, 3, 4, 5, 6, 7], [2, 1, 0, 7, 6, 5, 4, 3], [1, 0, 2, 5, 4, 3, 7, 6]):
+        number = np.array(new)
+        ends = number[np.array(star + square)]
+        view = EdgeArrays.from_arrays(ends[:, 0], ends[:, 1], 8, stage=stage)
+        found.append((analysis.path_length_mean(view), analysis.ramanujan_gap(view)))
+        assert set(np.flatnonzero(largest_component(view))) in (set(number[[0, 3, 4, 5]]), set(number[[1, 2, 6, 7]]))
+    assert found[1] == pytest.approx(found[0])
+    assert found[2] == pytest.approx(found[0])
+    # Of the two only the path of four nodes has a second singular value: (sqrt(5) - 1) / 2 of [[1, 0], [1, 1]].
+    assert found[0][1] == pytest.approx(2 * math.sqrt(0.5) - (math.sqrt(5) - 1) / 2)
+
+
+def test_more_edges_come_before_the_structure():
+    view = EdgeArrays.from_arrays([0, 0, 0, 1, 1, 2, 2], [3, 4, 5, 6, 7, 6, 7], 8, stage=[0, 0, 0, 1, 1, 1, 1, 1])
+    assert np.flatnonzero(largest_component(view)).tolist() == [1, 2, 6, 7]
