@@ -118,17 +118,10 @@ def prune(
     >>> prune(model.graph.copy(), 0.5).number_of_edges()
     9
     """
-    if (amount is None) == (density is None):
-        raise ArgumentError(f"expected either amount or density, got amount={amount!r} and density={density!r}")
-    if scope not in get_args(Scope):
-        raise ArgumentError(f"scope: expected one of {get_args(Scope)}, got {scope!r}")
+    _check(amount, density, scope, retrain)
     chosen = _criterion(criterion)
     count = _rounds(rounds, chosen, strategy)
-    how = strategy or (PruningStrategy.PERCENTAGE if isinstance(amount, float) else PruningStrategy.ABSOLUTE)
-    if not isinstance(how, PruningStrategy):
-        raise DtypeError(f"strategy: expected a PruningStrategy or None, got {how!r}")
-    if retrain is not None and not callable(retrain):
-        raise DtypeError(f"retrain: expected a function of the model, got {retrain!r}")
+    how = _strategy(strategy, amount)
     # What can be read only once is kept for the other rounds.
     sample = Sample(numpy_stream(root_seed(seed)), list(data) if isinstance(data, Iterator) else data, loss)
     target = target_of(model_or_graph, scope)
@@ -145,6 +138,24 @@ def prune(
         if retrain is not None and number < count:
             retrain(model_or_graph)
     return model_or_graph
+
+
+def _check(amount: object, density: object, scope: object, retrain: object) -> None:
+    """Refuse what `prune` cannot take."""
+    if (amount is None) == (density is None):
+        raise ArgumentError(f"expected either amount or density, got amount={amount!r} and density={density!r}")
+    if scope not in get_args(Scope):
+        raise ArgumentError(f"scope: expected one of {get_args(Scope)}, got {scope!r}")
+    if retrain is not None and not callable(retrain):
+        raise DtypeError(f"retrain: expected a function of the model, got {retrain!r}")
+
+
+def _strategy(given: object, amount: object) -> PruningStrategy:
+    """Return what an amount means; DtypeError if that is no strategy."""
+    how = given or (PruningStrategy.PERCENTAGE if isinstance(amount, float) else PruningStrategy.ABSOLUTE)
+    if not isinstance(how, PruningStrategy):
+        raise DtypeError(f"strategy: expected a PruningStrategy or None, got {how!r}")
+    return how
 
 
 def _rounds(given: int | None, criterion: Any, strategy: PruningStrategy | None) -> int:

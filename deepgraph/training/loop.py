@@ -165,21 +165,8 @@ def fit(
     )  # fmt: skip
     run = Run(model, _optimizer(model, optimizer))
     if history is not None:
-        run.history, run.epoch, history.ended = history, len(history), "running"
-        if isinstance(task.batches, Shuffled):
-            task.batches.skip(len(history))
-    training = model.training
-    bar = tqdm(total=epochs, initial=run.epoch, desc="fit", unit="epoch", disable=not progress)
-    try:
-        with _listening_for_ctrl_c(task.pressed):
-            _run_epochs(run, task, epochs, bar)
-    except KeyboardInterrupt:
-        run.history.ended = "interrupted"
-    finally:
-        bar.close()
-        model.train(training)
-        for one in task.listeners:
-            one.on_end(run)
+        _go_on(run, task, history)
+    _watched(run, task, epochs, progress)
     return run.history
 
 
@@ -194,6 +181,29 @@ class _Task:
     scheduler: Any
     listeners: Sequence[Callback]
     pressed: list[int] = field(default_factory=list)
+
+
+def _go_on(run: Run, task: _Task, history: History) -> None:
+    """Let a run, and the order of its batches, begin where a history ends."""
+    run.history, run.epoch, history.ended = history, len(history), "running"
+    if isinstance(task.batches, Shuffled):
+        task.batches.skip(len(history))
+
+
+def _watched(run: Run, task: _Task, epochs: int, progress: bool) -> None:
+    """Train under a progress bar until the end or Ctrl-C; the model is then in the mode that it was in."""
+    training = run.model.training
+    bar = tqdm(total=epochs, initial=run.epoch, desc="fit", unit="epoch", disable=not progress)
+    try:
+        with _listening_for_ctrl_c(task.pressed):
+            _run_epochs(run, task, epochs, bar)
+    except KeyboardInterrupt:
+        run.history.ended = "interrupted"
+    finally:
+        bar.close()
+        run.model.train(training)
+        for one in task.listeners:
+            one.on_end(run)
 
 
 def _run_epochs(run: Run, task: _Task, epochs: int, bar: Any) -> None:
